@@ -1,0 +1,152 @@
+// Changes of resolution, channels last: nearest-neighbour, average pooling, FIR.
+//
+//   nearest  y[i, j] = x[floor(i H / OH), floor(j W / OW)]
+//   average  mean over a window; the divisor counts real pixels, or padded ones too
+//   fir      zeros inserted (Up), padding, correlation with the flipped separable taps, each Down-th sample kept
+//
+// Work split  output rows.
+// Numerics    a pixel's sum runs over its window in row-major order by FMA, the same per channel whatever the vector.
+// Roofline    memory bound but for long taps.
+namespace DiffusionCore.Kernels.Host;
+
+/// <summary>A window over a map. Extents in pixels; channels are contiguous.</summary>
+public struct WindowShape
+{
+    public int Batch, Height, Width, Channels, OutHeight, OutWidth;
+    public int KernelH, KernelW, StrideH, StrideW, PadTop, PadLeft, PadBottom, PadRight;
+    public bool CountPadding;
+}
+
+/// <summary>Resampling kernels.</summary>
+public static unsafe class Resample
+{
+    public static void Nearest(WorkerPool pool, float* x, float* y, int batch, int height, int width, int channels, int outHeight, int outWidth)
+    {
+        var s = new Arguments { X = x, Y = y, Shape = new WindowShape { Batch = batch, Height = height, Width = width, Channels = channels, OutHeight = outHeight, OutWidth = outWidth } };
+        pool.For(batch * outHeight, &NearestRow, &s);
+    }
+
+    public static void Average(WorkerPool pool, in WindowShape shape, float* x, float* y)
+    {
+        var s = new Arguments { X = x, Y = y, Shape = shape };
+        int rows = shape.Batch * shape.OutHeight;
+        switch (HostIsa.Active)
+        {
+            case Isa.Avx512: pool.For(rows, &AverageRow<Simd16Avx512>, &s); break;
+            case Isa.Avx2: pool.For(rows, &AverageRow<Simd16Avx2>, &s); break;
+            default: pool.For(rows, &AverageRow<Simd16Scalar>, &s); break;
+        }
+    }
+
+    /// <param name="taps">The separable kernel, <paramref name="tapCount"/> numbers; the plane kernel is its outer product.</param>
+    public static void Fir(
+        WorkerPool pool, float* x, float* y, int batch, int height, int width, int channels, int outHeight, int outWidth, float* taps, int tapCount, int up, int down, int padBefore)
+    {
+        var s = new Arguments
+        {
+            X = x, Y = y, Taps = taps, TapCount = tapCount, Up = up, Down = down, PadBefore = padBefore,
+            Shape = new WindowShape { Batch = batch, Height = height, Width = width, Channels = channels, OutHeight = outHeight, OutWidth = outWidth },
+        };
+        int rows = batch * outHeight;
+        switch (HostIsa.Active)
+        {
+            case Isa.Avx512: pool.For(rows, &FirRow<Simd16Avx512>, &s); break;
+            case Isa.Avx2: pool.For(rows, &FirRow<Simd16Avx2>, &s); break;
+            default: pool.For(rows, &FirRow<Simd16Scalar>, &s); break;
+        }
+    }
+
+    private struct Arguments
+    {
+        public float* X, Y, Taps;
+        public WindowShape Shape;
+        public int TapCount, Up, Down, PadBefore;
+    }
+
+    private static void NearestRow(void* state, int item, int worker)
+    {
+        var a = (Arguments*)state;
+        ref readonly var s = ref a->Shape;
+        int image = item / s.OutHeight, i = item % s.OutHeight;
+        float* row = a->X + ((long)image * s.Height + (long)i * s.Height / s.OutHeight) * s.Width * s.Channels;
+        float* y = a->Y + (long)item * s.OutWidth * s.Channels;
+        for (int j = 0; j < s.OutWidth; j++, y += s.Channels)
+        {
+            float* p = row + (long)j * s.Width / s.OutWidth * s.Channels;
+            if (s.Channels >= 8) Buffer.MemoryCopy(p, y, s.Channels * 4L, s.Channels * 4L);
+            else for (int c = 0; c < s.Channels; c++) y[c] = p[c];
+        }
+    }
+
+    private static void AverageRow<V>(void* state, int item, int worker)
+        where V : unmanaged, ISimd16<V>
+    {
+        var a = (Arguments*)state;
+        ref readonly var s = ref a->Shape;
+        int image = item / s.OutHeight, top = item % s.OutHeight * s.StrideH - s.PadTop;
+        int bottom = Math.Min(top + s.KernelH, s.Height + s.PadBottom);
+        float* map = a->X + (long)image * s.Height * s.Width * s.Channels;
+        float* y = a->Y + (long)item * s.OutWidth * s.Channels;
+        for (int j = 0; j < s.OutWidth; j++, y += s.Channels)
+        {
+            int left = j * s.StrideW - s.PadLeft, right = Math.Min(left + s.KernelW, s.Width + s.PadRight);
+            int r0 = Math.Max(top, 0), r1 = Math.Min(bottom, s.Height), c0 = Math.Max(left, 0), c1 = Math.Min(right, s.Width);
+            float divisor = s.CountPadding ? (bottom - top) * (right - left) : (r1 - r0) * (c1 - c0);
+            int c = 0;
+            for (; c + 16 <= s.Channels; c += 16)
+            {
+                V sum = V.Create(0f);
+                for (int r = r0; r < r1; r++)
+                    for (int q = c0; q < c1; q++) sum += V.Load(map + ((long)r * s.Width + q) * s.Channels + c);
+                V.Store(sum / V.Create(divisor), y + c);
+            }
+
+            for (; c < s.Channels; c++)
+            {
+                float sum = 0;
+                for (int r = r0; r < r1; r++)
+                    for (int q = c0; q < c1; q++) sum += map[((long)r * s.Width + q) * s.Channels + c];
+                y[c] = sum / divisor;
+            }
+        }
+    }
+
+    private static void FirRow<V>(void* state, int item, int worker)
+        where V : unmanaged, ISimd16<V>
+    {
+        var a = (Arguments*)state;
+        ref readonly var s = ref a->Shape;
+        int image = item / s.OutHeight, top = item % s.OutHeight * a->Down - a->PadBefore;
+        float* map = a->X + (long)image * s.Height * s.Width * s.Channels;
+        float* y = a->Y + (long)item * s.OutWidth * s.Channels;
+        float* scalar = stackalloc float[16];
+        for (int j = 0; j < s.OutWidth; j++, y += s.Channels)
+        {
+            int left = j * a->Down - a->PadBefore;
+            for (int c = 0; c < s.Channels; c += 16)
+            {
+                bool whole = c + 16 <= s.Channels;
+                int lanes = Math.Min(16, s.Channels - c);
+                V sum = V.Create(0f);
+                new Span<float>(scalar, 16).Clear();
+                for (int i = 0; i < a->TapCount; i++)
+                {
+                    int r = top + i;
+                    if (r < 0 || r % a->Up != 0 || r / a->Up >= s.Height) continue;
+                    for (int k = 0; k < a->TapCount; k++)
+                    {
+                        int q = left + k;
+                        if (q < 0 || q % a->Up != 0 || q / a->Up >= s.Width) continue;
+                        float weight = a->Taps[a->TapCount - 1 - i] * a->Taps[a->TapCount - 1 - k];
+                        float* p = map + ((long)(r / a->Up) * s.Width + q / a->Up) * s.Channels + c;
+                        if (whole) sum = V.MultiplyAdd(V.Create(weight), V.Load(p), sum);
+                        else for (int l = 0; l < lanes; l++) scalar[l] = MathF.FusedMultiplyAdd(weight, p[l], scalar[l]);
+                    }
+                }
+
+                if (whole) V.Store(sum, y + c);
+                else for (int l = 0; l < lanes; l++) y[c + l] = scalar[l];
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+namespace DiffusionCore.Runtime;
+
+/// <summary>Operands of a product's epilogue, resolved when the step runs.</summary>
+internal unsafe struct CpuEpilogue
+{
+    private byte** bias;
+    private byte** channel;
+    private byte** residual;
+    private long channels;
+    private float scale;
+    private Activation activation;
+
+    /// <param name="first">Index of the first operand after x and W.</param>
+    public static CpuEpilogue Bind(CpuBuild build, bool bias, EpilogueSpec spec, int first, long channels)
+    {
+        var e = new CpuEpilogue { channels = channels, scale = spec.Scale, activation = spec.Activation };
+        if (bias) e.bias = build.Operand(first++);
+        if (spec.ChannelAdd) e.channel = build.Operand(first++);
+        if (spec.Residual) e.residual = build.Operand(first);
+        return e;
+    }
+
+    public readonly Epilogue Resolve() => new()
+    {
+        Bias = bias == null ? null : (float*)*bias,
+        ChannelAdd = channel == null ? null : (float*)*channel,
+        ChannelAddPitch = channels,
+        Residual = residual == null ? null : (float*)*residual,
+        ResidualPitch = channels,
+        Scale = scale,
+        Activation = activation,
+    };
+}
+
+/// <summary>x W^T on packed weights.</summary>
+internal sealed unsafe class CpuLinear(CpuDevice device) : CpuImplementation
+{
+    public override string Name => "gemm-packed";
+
+    public override string? Declines(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+
+    public override string? DeclinesWeight(Graph graph, Node node) => CpuBuild.SourceOf(graph, node.Inputs[1]) is null ? "W is computed, not stored" : null;
+
+    public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands)
+    {
+        var (n, k) = ((int)operands[1].Shape[0], (int)operands[1].Shape[1]);
+        return Gemm.ScratchBytes((int)(node.Type.Shape.Count / n), n, k, CpuWeightStore.PackedType(operands[1].DType), device.Pool.Count);
+    }
+
+    public override CpuStep Build(CpuBuild build)
+    {
+        var (core, epilogue) = build.Op is FusedLinearOp fused ? (fused.Core, fused.Epilogue) : ((LinearOp)build.Op, EpilogueSpec.None);
+        int n = (int)build.Shape(1)[0], k = (int)build.Shape(1)[1], m = (int)(build.Result.Shape.Count / n);
+        return new Step
+        {
+            Pool = build.Pool,
+            X = build.Operand(0),
+            Y = build.Output(),
+            Weights = build.Packed(1, n, k, 1).Pointer,
+            Type = CpuWeightStore.PackedType(build.Type(1).DType),
+            M = m,
+            N = n,
+            K = k,
+            RowsPerImage = build.Result.Shape.Rank > 1 ? (int)(m / build.Result.Shape[0]) : m,
+            Epilogue = CpuEpilogue.Bind(build, core.Bias, epilogue, 2, n),
+            Scratch = build.Scratch(),
+        };
+    }
+
+    private sealed class Step : CpuStep
+    {
+        public required WorkerPool Pool;
+        public required byte** X, Y;
+        public required byte* Weights, Scratch;
+        public required WeightType Type;
+        public required int M, N, K, RowsPerImage;
+        public required CpuEpilogue Epilogue;
+
+        public override void Run()
+        {
+            var e = Epilogue.Resolve();
+            Gemm.Run(Pool, (float*)*X, K, M, K, Weights, Type, N, (float*)*Y, N, RowsPerImage, e, Scratch);
+        }
+    }
+}
+
+/// <summary>Direct convolution: one micro-kernel call per tap offset; 1x1 is a matrix product.</summary>
+internal sealed unsafe class CpuConv2d(CpuDevice device) : CpuImplementation
+{
+    public override string Name => "direct-tap";
+
+    public override string? Declines(Node node, ReadOnlySpan<TensorType> operands) =>
+        NeedsF32(node, operands) ?? (Core(node.Op).Core.Groups != 1 ? "grouped" : null) ?? Convolution.Declines(ShapeOf(Core(node.Op).Core, operands[0].Shape, operands[1].Shape));
+
+    public override string? DeclinesWeight(Graph graph, Node node) => CpuBuild.SourceOf(graph, node.Inputs[1]) is null ? "W is computed, not stored" : null;
+
+    public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands) =>
+        Convolution.ScratchBytes(ShapeOf(Core(node.Op).Core, operands[0].Shape, operands[1].Shape), CpuWeightStore.PackedType(operands[1].DType), device.Pool.Count);
+
+    public override CpuStep Build(CpuBuild build)
+    {
+        var (core, epilogue) = Core(build.Op);
+        var shape = ShapeOf(core, build.Shape(0), build.Shape(1));
+        return new Step
+        {
+            Pool = build.Pool,
+            Shape = shape,
+            X = build.Operand(0),
+            Y = build.Output(),
+            Weights = build.Packed(1, shape.Outputs, shape.Channels, shape.KernelH * shape.KernelW).Pointer,
+            Type = CpuWeightStore.PackedType(build.Type(1).DType),
+            Epilogue = CpuEpilogue.Bind(build, core.Bias, epilogue, 2, shape.Outputs),
+            Scratch = build.Scratch(),
+        };
+    }
+
+    internal static (Conv2dOp Core, EpilogueSpec Epilogue) Core(Op op) => op is FusedConv2dOp fused ? (fused.Core, fused.Epilogue) : ((Conv2dOp)op, EpilogueSpec.None);
+
+    private static ConvShape ShapeOf(Conv2dOp op, Shape x, Shape w) => new()
+    {
+        Batch = (int)x[0],
+        Height = (int)x[1],
+        Width = (int)x[2],
+        Channels = (int)x[3],
+        Outputs = (int)w[0],
+        KernelH = (int)w[2],
+        KernelW = (int)w[3],
+        StrideH = op.StrideH,
+        StrideW = op.StrideW,
+        PadTop = op.PadTop,
+        PadLeft = op.PadLeft,
+        PadBottom = op.PadBottom,
+        PadRight = op.PadRight,
+        DilationH = op.DilationH,
+        DilationW = op.DilationW,
+    };
+
+    private sealed class Step : CpuStep
+    {
+        public required WorkerPool Pool;
+        public required ConvShape Shape;
+        public required byte** X, Y;
+        public required byte* Weights, Scratch;
+        public required WeightType Type;
+        public required CpuEpilogue Epilogue;
+
+        public override void Run()
+        {
+            var e = Epilogue.Resolve();
+            Convolution.Run(Pool, Shape, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+        }
+    }
+}
+
+/// <summary>Attention by blocks of keys; the score matrix is never stored whole.</summary>
+internal sealed unsafe class CpuAttention(CpuDevice device) : CpuImplementation
+{
+    public override string Name => "flash-transposed";
+
+    public override string? Declines(Node node, ReadOnlySpan<TensorType> operands) =>
+        NeedsF32(node, operands) ?? (operands.Length > 3 && operands[3].Shape[-1] != operands[1].Shape[1] ? "the mask is broadcast over the keys" : null);
+
+    public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands) =>
+        Attention.ScratchBytes(ShapeOf((AttentionOp)node.Op, operands[0].Shape, operands[1].Shape, operands[2].Shape), device.Pool.Count);
+
+    public override CpuStep Build(CpuBuild build)
+    {
+        var op = (AttentionOp)build.Op;
+        var step = new Step
+        {
+            Pool = build.Pool,
+            Shape = ShapeOf(op, build.Shape(0), build.Shape(1), build.Shape(2)),
+            Q = build.Operand(0),
+            K = build.Operand(1),
+            V = build.Operand(2),
+            Y = build.Output(),
+            Mask = op.Mask ? build.Operand(3) : null,
+            Scratch = build.Scratch(),
+        };
+        if (op.Mask)
+        {
+            // Broadcast to [B, H, Q, K]; the last axis must be dense, which a broadcast extent of 1 is not.
+            var s = build.Shape(3);
+            long stride = 1;
+            var strides = new long[4];
+            for (int axis = 1; axis <= s.Rank; axis++)
+            {
+                strides[4 - axis] = s[-axis] == 1 ? 0 : stride;
+                stride *= s[-axis];
+            }
+
+            (step.MaskBatch, step.MaskHead, step.MaskRow) = (strides[0], strides[1], strides[2]);
+        }
+
+        return step;
+    }
+
+    private static AttentionShape ShapeOf(AttentionOp op, Shape q, Shape k, Shape v) => new()
+    {
+        Batch = (int)q[0],
+        Heads = op.Heads,
+        Queries = (int)q[1],
+        Keys = (int)k[1],
+        HeadDim = (int)(q[2] / op.Heads),
+        ValueDim = (int)(v[2] / op.Heads),
+        Scale = op.Scale,
+        Causal = op.Causal,
+    };
+
+    private sealed class Step : CpuStep
+    {
+        public required WorkerPool Pool;
+        public required AttentionShape Shape;
+        public required byte** Q, K, V, Y, Mask;
+        public required byte* Scratch;
+        public long MaskBatch, MaskHead, MaskRow;
+
+        public override void Run()
+        {
+            long c = (long)Shape.Heads * Shape.HeadDim, e = (long)Shape.Heads * Shape.ValueDim;
+            Attention.Run(
+                Pool, Shape, (float*)*Q, c, (float*)*K, c, (float*)*V, e, Mask == null ? null : (float*)*Mask, MaskBatch, MaskHead, MaskRow, (float*)*Y, e, Scratch);
+        }
+    }
+}

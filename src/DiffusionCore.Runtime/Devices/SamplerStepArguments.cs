@@ -1,0 +1,80 @@
+namespace DiffusionCore.Runtime;
+
+/// <summary>What a network predicts, for x = alpha*x0 + sigma*eps.</summary>
+public enum Prediction
+{
+    /// <summary>eps.</summary>
+    Epsilon,
+
+    /// <summary>x0.</summary>
+    Sample,
+
+    /// <summary>alpha*eps - sigma*x0 (Salimans and Ho 2022).</summary>
+    V,
+
+    /// <summary>eps - x0 (rectified flow).</summary>
+    Flow,
+}
+
+/// <summary>
+/// One update of a batch of latents. The model's output is guided and turned into (denoised, eps); then
+/// <c>next = X*x + D*denoised + E*eps + H1*h1 + H2*h2 + H3*h3 + N*noise</c>. Every input is read once and every output written once.
+/// Latents are [image][element] in the layout of the plan (channels last).
+/// </summary>
+public struct SamplerStepArguments
+{
+    public int Images;
+
+    /// <summary>Elements of one latent.</summary>
+    public int Elements;
+
+    public DeviceBuffer Sample;
+
+    /// <summary>The network's output; with guidance the unconditional half comes first, then the conditional one.</summary>
+    public DeviceBuffer Model;
+
+    public bool Guided;
+
+    public double GuidanceScale;
+
+    public Prediction Prediction;
+
+    /// <summary>x = Alpha*x0 + Sigma*eps at this evaluation.</summary>
+    public double Alpha, Sigma;
+
+    /// <summary>Denoised is clamped to +-Clip; infinity leaves it alone.</summary>
+    public double Clip;
+
+    /// <summary>Whether eps follows the clamped denoised.</summary>
+    public bool ClipRederivesEpsilon;
+
+    /// <summary>Fraction of |denoised| below the per-image threshold (dynamic thresholding, Saharia et al. 2022); 0 is off.</summary>
+    public double ThresholdRatio;
+
+    /// <summary>Upper bound of the dynamic threshold.</summary>
+    public double ThresholdMaximum;
+
+    public double X, D, E, H1, H2, H3, N;
+
+    public DeviceBuffer? History1, History2, History3;
+
+    public DeviceBuffer? Noise;
+
+    /// <summary>Receives the new latent; may be <see cref="Sample"/>.</summary>
+    public DeviceBuffer Next;
+
+    /// <summary>Receives the denoised estimate where not null.</summary>
+    public DeviceBuffer? DenoisedOut;
+
+    /// <summary>Receives eps where not null.</summary>
+    public DeviceBuffer? EpsilonOut;
+
+    /// <summary>Receives x as it was before the step where not null (solvers that evaluate more than once per step).</summary>
+    public DeviceBuffer? SampleOut;
+
+    /// <summary>Channels of a latent where the network also predicts the variance (2C outputs); 0 otherwise.</summary>
+    public int VarianceChannels;
+
+    /// <summary>log variance = v*MaxLog + (1-v)*MinLog with v = (output+1)/2; the noise factor N is then multiplied by its square root exp.</summary>
+    public double VarianceMinLog, VarianceMaxLog;
+}

@@ -1,0 +1,93 @@
+using DiffusionCore.Runtime;
+using Microsoft.Win32.SafeHandles;
+
+namespace DiffusionCore.Weights;
+
+/// <summary>An open safetensors file. Tensors are read with positioned reads, from any thread; nothing is mapped.</summary>
+public sealed class SafetensorsFile : IDisposable
+{
+    private readonly SafeFileHandle handle;
+
+    private SafetensorsFile(string path, SafeFileHandle handle, Dictionary<string, TensorEntry> tensors, Dictionary<string, string> metadata)
+    {
+        Path = path;
+        this.handle = handle;
+        Tensors = tensors;
+        Metadata = metadata;
+    }
+
+    public string Path { get; }
+
+    /// <summary>By name, in the order of the data.</summary>
+    public IReadOnlyDictionary<string, TensorEntry> Tensors { get; }
+
+    public IReadOnlyDictionary<string, string> Metadata { get; }
+
+    /// <exception cref="ModelFileException">The file is not a sound safetensors file.</exception>
+    public static SafetensorsFile Open(string path)
+    {
+        SafeFileHandle handle;
+        try
+        {
+            handle = File.OpenHandle(path);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new ModelFileException(path, null, Directory.Exists(path) ? "is a folder; expected a safetensors file" : "there is no such file", e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ModelFileException(path, null, Directory.Exists(path) ? "is a folder; expected a safetensors file" : $"cannot be opened: {e.Message}", e);
+        }
+
+        try
+        {
+            long length = RandomAccess.GetLength(handle);
+            var head = new byte[(int)Math.Min(length, 512)];
+            Fill(path, handle, head, 0);
+            long headerBytes = SafetensorsHeader.Length(path, head, length);
+            var json = new byte[headerBytes];
+            Fill(path, handle, json, SafetensorsHeader.PrefixBytes);
+            var (tensors, metadata) = SafetensorsHeader.Parse(path, json, length);
+            return new SafetensorsFile(path, handle, tensors, metadata);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            handle.Dispose();
+            throw new ModelFileException(path, null, $"cannot be read: {e.Message}", e);
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Fills <paramref name="dst"/> with the tensor's bytes.</summary>
+    /// <exception cref="ModelFileException">The file became shorter since it was opened.</exception>
+    public void Read(TensorEntry entry, Span<byte> dst)
+    {
+        if (dst.Length != entry.Bytes) throw new ArgumentException($"{entry.Name} has {entry.Bytes} bytes, the target {dst.Length}", nameof(dst));
+        try
+        {
+            Fill(Path, handle, dst, entry.Offset, entry.Name);
+        }
+        catch (IOException e)
+        {
+            throw new ModelFileException(Path, entry.Name, $"cannot be read: {e.Message}", e);
+        }
+    }
+
+    public void Dispose() => handle.Dispose();
+
+    private static void Fill(string path, SafeFileHandle handle, Span<byte> dst, long offset, string? item = null)
+    {
+        while (dst.Length > 0)
+        {
+            int got = RandomAccess.Read(handle, dst, offset);
+            if (got <= 0) throw new ModelFileException(path, item, $"ends at byte {offset} while {dst.Length} more were expected; the file was truncated while open");
+            dst = dst[got..];
+            offset += got;
+        }
+    }
+}
