@@ -136,7 +136,7 @@ public sealed class UNet2DModel
 
     private Value TimeProjection(Graph g, Value t) => config.TimeEmbedding switch
     {
-        TimeEmbeddingKind.Fourier => g.Add(new FourierEmbeddingOp(Log: true, config.FlipSinToCos), g.Cast(t, DType.F32), g.Weight(fourier!)),
+        TimeEmbeddingKind.Fourier => g.Add(new FourierEmbeddingOp(Log: true, Flip: false), g.Cast(t, DType.F32), g.Weight(fourier!)),
         TimeEmbeddingKind.Learned => g.Embedding(t.DType.IsFloat() ? g.Cast(t, DType.I64) : t, g.Weight(learnedTimes!)),
         _ => g.Add(new SinusoidalEmbeddingOp(config.BlockOutChannels[0], config.FlipSinToCos, config.FrequencyShift), g.Cast(t, DType.F32)),
     };
@@ -257,7 +257,10 @@ public sealed class UNet2DModel
             for (int j = 0; j < layers; j++)
             {
                 int from = (j == 0 ? previous : output) + (j == layers - 1 ? input : output);
-                resnets.Add(new(w.At($"resnets.{j}"), kind.Skip ? model.SkipResnet(from, output, time) : model.Resnet(from, output, time)));
+                var options = kind.Skip ? model.SkipResnet(from, output, time) : model.Resnet(from, output, time);
+                // diffusers divides only the skip's channels by four here, and published weights are trained with it.
+                if (kind.Skip && kind.Attention) options = options with { Groups = Math.Min((j == 0 ? previous : output) + (j == layers - 1 ? input : output) / 4, SkipBlockGroups) };
+                resnets.Add(new(w.At($"resnets.{j}"), options));
                 if (kind.Attention && (!kind.Skip || j == 0)) attentions.Add(model.Attention(w.At($"attentions.{j}"), output, kind.Skip));
             }
 
