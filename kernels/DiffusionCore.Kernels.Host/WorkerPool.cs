@@ -25,8 +25,11 @@ public sealed unsafe class WorkerPool : IDisposable
     private volatile bool stopping;
 
     /// <param name="count">Threads in all, the caller included; at least 1.</param>
-    public WorkerPool(int count)
+    /// <param name="isa">The path that element-wise and reducing kernels take on this pool; a narrower one than the machine's is for checks.</param>
+    public WorkerPool(int count, Isa? isa = null)
     {
+        Isa = isa ?? HostIsa.Active;
+        if (Isa > HostIsa.Active) throw new PlatformNotSupportedException($"{Isa} kernels were asked for, this machine and build allow {HostIsa.Active}");
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(count, 1024);
         threads = new Thread[count - 1];
@@ -37,6 +40,9 @@ public sealed unsafe class WorkerPool : IDisposable
             threads[i].Start();
         }
     }
+
+    /// <summary>The instruction-set path of kernels run on this pool; <see cref="HostIsa.Active"/> unless narrowed.</summary>
+    public Isa Isa { get; }
 
     /// <summary>Threads that work, the caller included.</summary>
     public int Count => threads.Length + 1;

@@ -17,7 +17,7 @@ public static unsafe class BinaryKernel
         s.Pieces = (int)Math.Max(1, (length + ChunkElements - 1) / ChunkElements);
         s.RowsPerItem = s.Pieces > 1 ? 1 : (int)Math.Max(1, Math.Min(rows, ChunkElements / Math.Max(1, length)));
         int items = checked((int)((rows + s.RowsPerItem - 1) / s.RowsPerItem * s.Pieces));
-        switch (HostIsa.Active)
+        switch (pool.Isa)
         {
             case Isa.Avx512: pool.For(items, &Item<Simd16Avx512>, &s); break;
             case Isa.Avx2: pool.For(items, &Item<Simd16Avx2>, &s); break;

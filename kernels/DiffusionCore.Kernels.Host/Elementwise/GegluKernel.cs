@@ -13,7 +13,7 @@ public static unsafe class GegluKernel
     {
         var s = new Arguments { X = x, Y = y, Rows = rows, Half = half, RowsPerItem = Math.Max(1, ChunkElements / half) };
         int items = checked((int)((rows + s.RowsPerItem - 1) / s.RowsPerItem));
-        switch (HostIsa.Active)
+        switch (pool.Isa)
         {
             case Isa.Avx512: pool.For(items, &Item<Simd16Avx512>, &s); break;
             case Isa.Avx2: pool.For(items, &Item<Simd16Avx2>, &s); break;

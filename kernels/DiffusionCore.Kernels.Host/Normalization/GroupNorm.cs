@@ -34,7 +34,7 @@ public static unsafe class GroupNorm
             X = x, Y = y, LdX = ldx, LdY = ldy, Pixels = pixels, Channels = channels, Chunks = chunks, Padded = padded, Activation = activation,
             Partial = (float*)scratch, Coefficients = (float*)scratch + (long)n * chunks * 2 * padded,
         };
-        switch (HostIsa.Active)
+        switch (pool.Isa)
         {
             case Isa.Avx512: pool.For(n * chunks, &Statistics<Simd16Avx512>, &s); break;
             case Isa.Avx2: pool.For(n * chunks, &Statistics<Simd16Avx2>, &s); break;
@@ -47,7 +47,7 @@ public static unsafe class GroupNorm
                 s, image, groups, gamma, beta, epsilon, scale == null ? null : scale + image * modulationPitch, shift == null ? null : shift + image * modulationPitch);
         }
 
-        switch (HostIsa.Active)
+        switch (pool.Isa)
         {
             case Isa.Avx512: pool.For(n * chunks, &Apply<Simd16Avx512>, &s); break;
             case Isa.Avx2: pool.For(n * chunks, &Apply<Simd16Avx2>, &s); break;

@@ -51,7 +51,7 @@ internal unsafe struct RowArguments
         {
             s->RowsPerItem = Math.Max(1, ChunkElements / Math.Max(1, s->Channels));
             int items = (s->Rows + s->RowsPerItem - 1) / s->RowsPerItem;
-            switch (HostIsa.Active)
+            switch (pool.Isa)
             {
                 case Isa.Avx512: pool.For(items, &Item<Simd16Avx512, TRow>, s); break;
                 case Isa.Avx2: pool.For(items, &Item<Simd16Avx2, TRow>, s); break;

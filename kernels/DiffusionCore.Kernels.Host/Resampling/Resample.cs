@@ -30,7 +30,7 @@ public static unsafe class Resample
     {
         var s = new Arguments { X = x, Y = y, Shape = shape };
         int rows = shape.Batch * shape.OutHeight;
-        switch (HostIsa.Active)
+        switch (pool.Isa)
         {
             case Isa.Avx512: pool.For(rows, &AverageRow<Simd16Avx512>, &s); break;
             case Isa.Avx2: pool.For(rows, &AverageRow<Simd16Avx2>, &s); break;
@@ -48,7 +48,7 @@ public static unsafe class Resample
             Shape = new WindowShape { Batch = batch, Height = height, Width = width, Channels = channels, OutHeight = outHeight, OutWidth = outWidth },
         };
         int rows = batch * outHeight;
-        switch (HostIsa.Active)
+        switch (pool.Isa)
         {
             case Isa.Avx512: pool.For(rows, &FirRow<Simd16Avx512>, &s); break;
             case Isa.Avx2: pool.For(rows, &FirRow<Simd16Avx2>, &s); break;

@@ -37,7 +37,7 @@ public static unsafe class SamplerStep
         fixed (Arguments* a = &arguments)
         {
             int items = a->Images * Chunks(a->Elements);
-            switch (HostIsa.Active)
+            switch (pool.Isa)
             {
                 case Isa.Avx512: pool.For(items, &Item<Simd16Avx512>, a); break;
                 case Isa.Avx2: pool.For(items, &Item<Simd16Avx2>, a); break;
