@@ -1,0 +1,96 @@
+using DiffusionCore.Runtime;
+
+namespace DiffusionCore.Samplers;
+
+/// <summary>What a history slot receives.</summary>
+public enum Kept
+{
+    None,
+    Denoised,
+    Epsilon,
+
+    /// <summary>The latent as it was before the update.</summary>
+    Sample,
+}
+
+/// <summary>A former value in an update: coefficient times the content of a slot.</summary>
+public readonly record struct HistoryTerm(int Slot, double Coefficient);
+
+/// <summary>
+/// One evaluation of the network and the update that follows it, as numbers.
+/// <code>
+/// m    = network(InputScale * x, Time)                     x = Alpha*x0 + Sigma*eps
+/// x0   = from m by the prediction type; clipped; eps likewise
+/// x    = X*x + D*x0 + E*eps + sum of History + N*noise      noise is drawn where N is not 0 (or the variance is learned)
+/// slot = Keep                                              written after History was read
+/// </code>
+/// A solver with several evaluations per step is several of these; what it needs from the first (the latent, a derivative) it keeps in slots.
+/// </summary>
+public sealed record Evaluation
+{
+    /// <summary>The time that the network is told.</summary>
+    public required double Time { get; init; }
+
+    public double InputScale { get; init; } = 1;
+
+    public required double Alpha { get; init; }
+
+    public required double Sigma { get; init; }
+
+    public double X { get; init; }
+
+    public double D { get; init; }
+
+    public double E { get; init; }
+
+    public double N { get; init; }
+
+    public IReadOnlyList<HistoryTerm> History { get; init; } = [];
+
+    public Kept Keep { get; init; }
+
+    public int KeepSlot { get; init; }
+
+    /// <summary>log of the least and the largest variance where the network predicts it in between; N is then 1.</summary>
+    public (double Minimum, double Maximum)? LearnedVariance { get; init; }
+
+    public bool DrawsNoise => N != 0;
+
+    /// <summary>Which step of the schedule this belongs to, from 0.</summary>
+    public int Step { get; init; }
+}
+
+/// <summary>A whole run as numbers: evaluations in order, and how the noise starts.</summary>
+public sealed record SamplerPlan
+{
+    public required string Name { get; init; }
+
+    public required Prediction Prediction { get; init; }
+
+    /// <summary>Standard deviation of the first latent.</summary>
+    public double InitialSigma { get; init; } = 1;
+
+    public required IReadOnlyList<Evaluation> Evaluations { get; init; }
+
+    /// <summary>History slots that the driver must provide.</summary>
+    public int Slots { get; init; }
+
+    /// <summary>Steps of the schedule; a step may take several evaluations.</summary>
+    public required int Steps { get; init; }
+
+    /// <summary>The denoised estimate is clamped to +-Clip; infinity where it is not.</summary>
+    public double Clip { get; init; } = double.PositiveInfinity;
+
+    public bool ClipRederivesEpsilon { get; init; }
+
+    /// <summary>0 where dynamic thresholding is off.</summary>
+    public double ThresholdRatio { get; init; }
+
+    public double ThresholdMaximum { get; init; } = 1;
+
+    /// <summary>Timesteps of the schedule, first step first (one per evaluation where a solver repeats them).</summary>
+    public required double[] Timesteps { get; init; }
+
+    /// <summary>Noise levels sigma/alpha with the final one; null for samplers that work on timesteps alone.</summary>
+    public double[]? Sigmas { get; init; }
+}

@@ -1,0 +1,62 @@
+using DiffusionCore.Runtime;
+
+namespace DiffusionCore.Samplers;
+
+/// <summary>Noise levels and times of the samplers that work on x = x0 + sigma*eps.</summary>
+/// <param name="Sigmas">Steps + 1 levels, falling, with the final one.</param>
+/// <param name="Times">What the network is told at each step.</param>
+internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
+{
+    public static SigmaGrid Build(SchedulerConfig config, SamplerOptions options)
+    {
+        var schedule = NoiseSchedule.Build(config, finiteSigmas: true);
+        double[] table = schedule.Sigmas(), levels, times;
+        double[] logs = Array.ConvertAll(table, Math.Log);
+        if (options.Sigmas is { } given)
+        {
+            levels = given[^1] == 0 ? given[..^1] : given;
+            times = Array.ConvertAll(levels, s => TimeOf(s, logs));
+            return new SigmaGrid([.. levels, 0], times);
+        }
+
+        times = options.Timesteps ?? Spaced(config, options.Steps);
+        int n = times.Length;
+        levels = Array.ConvertAll(times, t => NoiseSchedule.Interpolate(t, table));
+        if (config.LogLinearInterpolation && options.Timesteps is null)
+        {
+            levels = [.. NoiseSchedule.Linspace(Math.Log(table[0]), Math.Log(table[^1]), n + 1).Reverse().Select(Math.Exp).Take(n)];
+        }
+
+        if (config.SigmaSchedule.Length > 0)
+        {
+            levels = SigmaSchedule.Build(config.SigmaSchedule, config.SigmaMin ?? levels[^1], config.SigmaMax ?? levels[0], n);
+            times = Array.ConvertAll(levels, s => TimeOf(s, logs));
+        }
+
+        double last = config.FinalSigmaZero ? 0 : table[0];
+        if (config.ContinuousTimesteps && config.Prediction == Prediction.V) times = Array.ConvertAll(levels, s => 0.25 * Math.Log(s));
+        return new SigmaGrid([.. levels, last], times);
+    }
+
+    /// <summary>The training step, with fraction, whose noise level this is; linear in ln sigma.</summary>
+    public static double TimeOf(double sigma, double[] logs)
+    {
+        double log = Math.Log(Math.Max(sigma, 1e-10));
+        int low = Math.Clamp(Array.FindLastIndex(logs, l => log >= l), 0, logs.Length - 2);
+        double weight = Math.Clamp((logs[low] - log) / (logs[low] - logs[low + 1]), 0, 1);
+        return (1 - weight) * low + weight * (low + 1);
+    }
+
+    private static double[] Spaced(SchedulerConfig config, int steps) => config.Spacing == "linspace"
+        ? [.. NoiseSchedule.Linspace(0, config.TrainSteps - 1, steps).Reverse()]
+        : NoiseSchedule.SpacedTimesteps(config.Spacing, config.TrainSteps, steps, config.Spacing == "leading" ? config.StepsOffset : 0, steps);
+
+    /// <summary>Standard deviation of the first latent: that of x0 + sigma*eps where the spacing does not reach the last training step.</summary>
+    public double InitialSigma(SchedulerConfig config)
+    {
+        double top = Sigmas.Max();
+        return config.Spacing is "linspace" or "trailing" ? top : Math.Sqrt(top * top + 1);
+    }
+
+    public static double InputScale(double sigma) => 1 / Math.Sqrt(sigma * sigma + 1);
+}
