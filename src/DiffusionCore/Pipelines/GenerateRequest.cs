@@ -1,0 +1,45 @@
+using DiffusionCore.Runtime;
+using DiffusionCore.Samplers;
+
+namespace DiffusionCore.Pipelines;
+
+/// <summary>What images to make.</summary>
+public sealed record GenerateRequest
+{
+    public const int MaximumCount = 100_000;
+
+    public int Count { get; init; } = 1;
+
+    /// <summary>Images per pass of the network; 0 chooses. It changes speed and memory, never a pixel.</summary>
+    public int Batch { get; init; }
+
+    /// <summary>Seed of the first image; image i has Seed + i, whatever the batch.</summary>
+    public ulong Seed { get; init; }
+
+    /// <summary>Class numbers that the images take in turn; empty for none.</summary>
+    public IReadOnlyList<int> Classes { get; init; } = [];
+
+    /// <summary>Classifier-free guidance (Ho and Salimans 2022): 1 is the conditional prediction alone.</summary>
+    public double Guidance { get; init; } = 1;
+
+    /// <summary>Null for the size that the network was trained at.</summary>
+    public int? Width { get; init; }
+
+    public int? Height { get; init; }
+
+    public string? Sampler { get; init; }
+
+    public string? Schedule { get; init; }
+
+    public SamplerOptions Options { get; init; } = new();
+
+    /// <summary>Bytes that arenas and weights may take together; null for no limit.</summary>
+    public long? MemoryLimit { get; init; }
+}
+
+/// <summary>A finished image. Pixels are rows of interleaved channels, 8 bits each.</summary>
+public sealed record GeneratedImage(int Index, ulong Seed, int? Class, int Width, int Height, int Channels, byte[] Pixels);
+
+/// <summary>Where a run stands.</summary>
+/// <param name="FirstImage">Index of the batch's first image.</param>
+public readonly record struct GenerateProgress(int FirstImage, int BatchImages, int TotalImages, int Evaluation, int Evaluations, TimeSpan EvaluationTime);
