@@ -1,1 +1,3 @@
-return 0;
+using DiffusionCore.Cli;
+
+return CommandLine.Run(args);

@@ -1,0 +1,94 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Security.Cryptography;
+using DiffusionCore.Runtime;
+
+namespace DiffusionCore.Cli;
+
+/// <summary>Options that several commands share, and how their text is read.</summary>
+internal static class CliOptions
+{
+    public static Option<string?> Model() => new("--model", "-m") { Description = "Model folder; without it the bundled model" };
+
+    public static Option<string> Device() => new("--device") { Description = "auto, cpu, cuda[:i], opencl[:i] or ilgpu-cpu", DefaultValueFactory = _ => "auto" };
+
+    public static Option<int> Threads() => Number("--threads", "CPU threads; 0 takes all cores", 0, 0, 1024);
+
+    public static Option<bool> Json() => new("--json") { Description = "One JSON document on stdout" };
+
+    public static Option<bool> Force() => new("--force") { Description = "Replace existing files" };
+
+    public static Option<int> Number(string name, string description, int fallback, int minimum, int maximum)
+    {
+        var option = new Option<int>(name) { Description = description, DefaultValueFactory = _ => fallback };
+        option.CustomParser = result =>
+        {
+            string text = result.Tokens.Count > 0 ? result.Tokens[^1].Value : "";
+            if (int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int n) && n >= minimum && n <= maximum) return n;
+            result.AddError($"{name}: expected a whole number from {minimum} to {maximum}, found '{text}'");
+            return 0;
+        };
+        return option;
+    }
+
+    public static Option<double> Real(string name, string description, double fallback, double minimum, double maximum)
+    {
+        var option = new Option<double>(name) { Description = description, DefaultValueFactory = _ => fallback };
+        option.CustomParser = result =>
+        {
+            string text = result.Tokens.Count > 0 ? result.Tokens[^1].Value : "";
+            if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double v) && v >= minimum && v <= maximum) return v;
+            result.AddError(FormattableString.Invariant($"{name}: expected a number from {minimum} to {maximum}, found '{text}'"));
+            return 0;
+        };
+        return option;
+    }
+
+    /// <summary>The seed that was asked for, or a fresh one for -1 and none.</summary>
+    public static ulong ParseSeed(string? text)
+    {
+        if (text is null or "-1") return BitConverter.ToUInt32(RandomNumberGenerator.GetBytes(4));
+        return long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long seed)
+            ? (ulong)seed
+            : throw new UsageException($"--seed: expected a whole number from 0 to {long.MaxValue}, or -1 for a random one, found '{text}'");
+    }
+
+    public static (int Width, int Height)? ParseSize(string? text)
+    {
+        if (text is null) return null;
+        string[] parts = text.ToLowerInvariant().Split('x');
+        if (parts.Length == 2 && int.TryParse(parts[0], NumberStyles.None, CultureInfo.InvariantCulture, out int w)
+            && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int h) && w > 0 && h > 0) return (w, h);
+        throw new UsageException($"--size: expected WIDTHxHEIGHT such as 32x32, found '{text}'");
+    }
+
+    /// <summary>Bytes: 900MB, 2GiB, 1500000000.</summary>
+    public static long? ParseBytes(string? text)
+    {
+        if (text is null) return null;
+        string t = text.Trim().ToUpperInvariant();
+        foreach (var (suffix, factor) in new[] { ("GIB", 1L << 30), ("MIB", 1L << 20), ("KIB", 1L << 10), ("GB", 1_000_000_000L), ("MB", 1_000_000L), ("KB", 1_000L), ("G", 1_000_000_000L), ("M", 1_000_000L), ("B", 1L), ("", 1L) })
+        {
+            if (!t.EndsWith(suffix, StringComparison.Ordinal)) continue;
+            if (double.TryParse(t[..^suffix.Length], NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double n) && n > 0 && n * factor < long.MaxValue) return (long)(n * factor);
+        }
+
+        throw new UsageException($"--memory-limit: expected a size such as 900MB or 2GiB, found '{text}'");
+    }
+
+    /// <summary>The device of a name; says what auto chose.</summary>
+    public static Device OpenDevice(string name, int threads)
+    {
+        string kind = name.Split(':')[0];
+        switch (kind)
+        {
+            case "cpu" or "auto":
+                return new CpuDevice(threads);
+            case "cuda" or "opencl" or "ilgpu-cpu":
+                throw new DeviceException($"--device {name}: this build has no {kind} device; use --device cpu, or auto for the best there is");
+            default:
+                string[] known = ["auto", "cpu", "cuda", "opencl", "ilgpu-cpu"];
+                throw new UsageException($"--device: '{name}' is unknown{Suggestion.Hint(name, known)}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using DiffusionCore.Imaging;
+using DiffusionCore.Pipelines;
+using DiffusionCore.Runtime;
+using DiffusionCore.Samplers;
+
+namespace DiffusionCore.Cli;
+
+/// <summary>dcore generate.</summary>
+internal static class GenerateCommand
+{
+    private const int DefaultSteps = 50;
+    private const double DefaultGuidance = 1.5;
+    private const double GuidanceLimit = 1000;
+
+    public static Command Create(CancellationToken cancellation)
+    {
+        var model = CliOptions.Model();
+        var classes = new Option<string?>("--class") { Description = "Class by name or number, several with commas, or 'all': images take them in turn" };
+        var count = CliOptions.Number("--count", "Images to make", 1, 1, GenerateRequest.MaximumCount);
+        var batch = CliOptions.Number("--batch", "Images per pass; 0 chooses. Changes no pixel", 0, 0, 4096);
+        var steps = CliOptions.Number("--steps", "Denoising steps", DefaultSteps, 1, 10_000);
+        var sampler = new Option<string?>("--sampler") { Description = $"{string.Join(", ", Sampler.Names)}; without it the model's own" };
+        var schedule = new Option<string?>("--schedule") { Description = string.Join(", ", Sampler.Schedules) };
+        var guidance = CliOptions.Real("--guidance", "Classifier-free guidance; 1 is none", DefaultGuidance, -GuidanceLimit, GuidanceLimit);
+        var eta = CliOptions.Real("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM", 0, 0, 1);
+        var seed = new Option<string?>("--seed") { Description = "Seed of the first image; image i has seed+i. -1 or none: random, and said" };
+        var size = new Option<string?>("--size") { Description = "WIDTHxHEIGHT; without it the model's own" };
+        var device = CliOptions.Device();
+        var threads = CliOptions.Threads();
+        var memory = new Option<string?>("--memory-limit") { Description = "Refuse what needs more, such as 900MB or 2GiB" };
+        var grid = new Option<bool>("--grid") { Description = "One picture of all images" };
+        var output = new Option<string?>("--output", "-o") { Description = "File, or folder; without it dcore-SEED.png here" };
+        var force = CliOptions.Force();
+        var finite = new Option<bool>("--check-finite") { Description = "Look for NaN and infinity in the weights first" };
+        var variant = new Option<string?>("--variant") { Description = "Weights variant, such as fp16" };
+        var json = CliOptions.Json();
+        var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
+        {
+            model, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, size, device, threads, memory, grid, output, force, finite, variant, json,
+        };
+        command.SetAction(p =>
+        {
+            string path = ModelLocator.Resolve(p.GetValue(model));
+            using var folder = ModelFolder.Load(path, p.GetValue(variant), p.GetValue(finite));
+            var wanted = CliOptions.ParseSize(p.GetValue(size));
+            var request = new GenerateRequest
+            {
+                Count = p.GetValue(count), Batch = p.GetValue(batch), Seed = CliOptions.ParseSeed(p.GetValue(seed)), Classes = Classes(folder, p.GetValue(classes)),
+                Guidance = p.GetValue(guidance), Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
+                Options = new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
+            };
+            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads));
+            if (p.GetValue(device) == "auto") CommandLine.Note($"device cpu ({opened.Description}): this build has no GPU device");
+            return Generate(folder, request, opened, p.GetValue(output), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
+        });
+        return command;
+    }
+
+    /// <summary>Class numbers of "sneaker", "0,3", "all" or nothing.</summary>
+    internal static IReadOnlyList<int> Classes(ModelFolder folder, string? given)
+    {
+        if (given is null) return [];
+        if (folder.Classes is not { } names) throw new UsageException($"--class: {folder.Name} is not conditioned on classes");
+        if (given.Equals("all", StringComparison.OrdinalIgnoreCase)) return [.. Enumerable.Range(0, names.Names.Count).Where(i => i != names.NullClass)];
+        return [.. given.Split(',', StringSplitOptions.TrimEntries).Select(names.Find)];
+    }
+
+    private static int Generate(ModelFolder folder, GenerateRequest request, Device device, string? output, bool grid, bool force, bool json, CancellationToken cancellation)
+    {
+        using var pipeline = new GeneratePipeline(folder, device);
+        var sampler = pipeline.Plan(request);
+        var names = new OutputNames(output, request, grid);
+        foreach (string file in names.All()) AtomicFile.Check(file, force);
+        CommandLine.Note($"{folder.Name}: {folder.Network.Account}; {request.Count} image{(request.Count == 1 ? "" : "s")}, {sampler.Name}, {sampler.Steps} steps, seed {request.Seed}");
+
+        var codec = new StbCodec();
+        var kept = new List<Image>();
+        var written = new List<(string File, GeneratedImage? Image)>();
+        long start = Stopwatch.GetTimestamp();
+        using (var progress = new ProgressLine())
+        {
+            pipeline.Generate(
+                request,
+                image =>
+                {
+                    var picture = new Image(image.Width, image.Height, image.Channels, image.Pixels);
+                    if (grid)
+                    {
+                        kept.Add(picture);
+                        return;
+                    }
+
+                    Save(names.Of(image.Index), picture, Parameters(folder, request, sampler, image.Seed, image.Class is { } c ? ClassName(folder, c) : null, image.Width, image.Height, null));
+                    written.Add((names.Of(image.Index), image));
+                },
+                progress.Report,
+                cancellation);
+        }
+
+        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        if (grid)
+        {
+            int columns = (int)Math.Ceiling(Math.Sqrt(kept.Count));
+            string? shown = request.Classes.Count == 1 ? ClassName(folder, request.Classes[0]) : request.Classes.Count > 1 ? string.Join("|", request.Classes.Select(c => ClassName(folder, c))) : null;
+            Save(names.Of(0), Image.Grid(kept, columns), Parameters(folder, request, sampler, request.Seed, shown, kept[0].Width, kept[0].Height, $"{columns}x{(kept.Count + columns - 1) / columns}"));
+            written.Add((names.Of(0), null));
+        }
+
+        CommandLine.Note(string.Create(CultureInfo.InvariantCulture, $"{request.Count} image{(request.Count == 1 ? "" : "s")} in {seconds:F1} s, {request.Count / seconds:F2} images/s"));
+        if (json) WriteJson(folder, request, sampler, device, written, seconds);
+        else foreach (var (file, _) in written) Console.Out.WriteLine(file);
+        return 0;
+
+        void Save(string file, Image picture, string parameters) =>
+            AtomicFile.Write(file, force, stream => codec.EncodePng(picture, stream, [("parameters", parameters)]));
+    }
+
+    private static string ClassName(ModelFolder folder, int c) => c < folder.Classes!.Names.Count ? folder.Classes.Names[c] : c.ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
+    private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, ulong seed, string? className, int width, int height, string? grid) =>
+        string.Create(CultureInfo.InvariantCulture, $"{className ?? ""}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {width}x{height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Options.Eta == 0 ? "" : $", Eta: {request.Options.Eta}")}, Noise: torch-cpu f32{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+
+    private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double seconds) => JsonOut.Write(w =>
+    {
+        w.WriteString("model", folder.Path);
+        w.WriteString("device", device.Name);
+        w.WriteString("sampler", sampler.Name);
+        w.WriteNumber("steps", sampler.Steps);
+        w.WriteNumber("evaluations", sampler.Evaluations.Count);
+        w.WriteNumber("guidance", request.Guidance);
+        w.WriteNumber("seed", request.Seed);
+        w.WriteString("noise", "torch-cpu");
+        w.WriteString("seeds", "one generator per image, seed + index");
+        w.WriteNumber("count", request.Count);
+        w.WriteNumber("seconds", seconds);
+        w.WriteNumber("images_per_second", request.Count / seconds);
+        w.WriteStartArray("images");
+        foreach (var (file, image) in written)
+        {
+            w.WriteStartObject();
+            w.WriteString("file", Path.GetFullPath(file));
+            if (image is not null)
+            {
+                w.WriteNumber("seed", image.Seed);
+                if (image.Class is { } c) w.WriteString("class", ClassName(folder, c));
+                w.WriteNumber("width", image.Width);
+                w.WriteNumber("height", image.Height);
+            }
+
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+    });
+
+    /// <summary>Where each image goes.</summary>
+    private sealed class OutputNames(string? output, GenerateRequest request, bool grid)
+    {
+        private readonly bool single = grid || request.Count == 1;
+
+        public IEnumerable<string> All() => single ? [Of(0)] : Enumerable.Range(0, request.Count).Select(Of);
+
+        public string Of(int index)
+        {
+            string own = $"dcore-{unchecked(request.Seed + (ulong)index)}.png";
+            if (output is null) return own;
+            if (Directory.Exists(output) || output.EndsWith('/') || output.EndsWith(Path.DirectorySeparatorChar)) return Path.Combine(output, own);
+            if (single) return output;
+            string extension = Path.GetExtension(output);
+            return string.Create(CultureInfo.InvariantCulture, $"{output[..^extension.Length]}-{index + 1:D5}{(extension.Length > 0 ? extension : ".png")}");
+        }
+    }
+}
+
+/// <summary>One JSON document on stdout.</summary>
+internal static class JsonOut
+{
+    public static void Write(Action<Utf8JsonWriter> fields)
+    {
+        using var buffer = new MemoryStream();
+        using (var w = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
+        {
+            w.WriteStartObject();
+            fields(w);
+            w.WriteEndObject();
+        }
+
+        Console.Out.WriteLine(System.Text.Encoding.UTF8.GetString(buffer.GetBuffer(), 0, (int)buffer.Length));
+        Console.Out.Flush();
+    }
+
+    /// <summary>A number, or a string where JSON has no number for it.</summary>
+    public static void Number(Utf8JsonWriter w, double v)
+    {
+        if (double.IsFinite(v)) w.WriteNumberValue(v);
+        else w.WriteStringValue(double.IsNaN(v) ? "nan" : v > 0 ? "inf" : "-inf");
+    }
+}

@@ -1,0 +1,264 @@
+using System.CommandLine;
+using System.Globalization;
+using DiffusionCore.Json;
+using DiffusionCore.Pipelines;
+using DiffusionCore.Runtime;
+using DiffusionCore.Samplers;
+using DiffusionCore.Weights;
+using Spectre.Console;
+
+namespace DiffusionCore.Cli;
+
+/// <summary>Tables on stdout.</summary>
+internal static class Tables
+{
+    public static Table New(params string[] columns)
+    {
+        var table = new Table { Border = TableBorder.Simple };
+        foreach (string column in columns) table.AddColumn(new TableColumn(Markup.Escape(column.TrimStart('>'))) { NoWrap = true, Alignment = column.StartsWith('>') ? Justify.Right : Justify.Left });
+        return table;
+    }
+
+    public static void Row(this Table table, params object[] cells) =>
+        table.AddRow(cells.Select(c => Markup.Escape(Convert.ToString(c, CultureInfo.InvariantCulture) ?? "")).ToArray());
+
+    public static void Print(this Table table)
+    {
+        // Piped output is for programs and pagers: no width to fit.
+        var console = AnsiConsole.Console;
+        if (Console.IsOutputRedirected) console.Profile.Width = 400;
+        console.Write(table);
+    }
+
+    public static string Bytes(double n) => n >= 1e9 ? $"{n / 1e9:F2} GB" : n >= 1e6 ? $"{n / 1e6:F1} MB" : n >= 1e3 ? $"{n / 1e3:F1} KB" : $"{n:F0} B";
+
+    public static string Si(double n) => n >= 1e12 ? $"{n / 1e12:F2} T" : n >= 1e9 ? $"{n / 1e9:F2} G" : n >= 1e6 ? $"{n / 1e6:F2} M" : n >= 1e3 ? $"{n / 1e3:F1} k" : $"{n:F0} ";
+}
+
+/// <summary>dcore devices.</summary>
+internal static class DevicesCommand
+{
+    public static Command Create()
+    {
+        var threads = CliOptions.Threads();
+        var json = CliOptions.Json();
+        var command = new Command("devices", "List devices with their measured peaks") { threads, json };
+        command.SetAction(p =>
+        {
+            using var cpu = new CpuDevice(p.GetValue(threads));
+            var peak = cpu.MeasurePeak();
+            if (p.GetValue(json))
+            {
+                JsonOut.Write(w =>
+                {
+                    w.WriteStartArray("devices");
+                    w.WriteStartObject();
+                    w.WriteString("name", cpu.Name);
+                    w.WriteString("description", cpu.Description);
+                    w.WriteNumber("threads", cpu.Threads);
+                    w.WriteNumber("gflops", peak.Gflops);
+                    w.WriteNumber("gflops_per_core", peak.GflopsPerCore);
+                    w.WriteNumber("read_gigabytes_per_second", peak.ReadGigabytesPerSecond);
+                    w.WriteNumber("copy_gigabytes_per_second", peak.CopyGigabytesPerSecond);
+                    w.WriteEndObject();
+                    w.WriteEndArray();
+                });
+                return 0;
+            }
+
+            var table = Tables.New("device", "description", ">FMA GFLOP/s", ">per core", ">read GB/s", ">copy GB/s");
+            table.Row(cpu.Name, cpu.Description, $"{peak.Gflops:F1}", $"{peak.GflopsPerCore:F1}", $"{peak.ReadGigabytesPerSecond:F1}", $"{peak.CopyGigabytesPerSecond:F1}");
+            table.Print();
+            Console.Out.WriteLine("cuda, opencl, ilgpu-cpu: not in this build");
+            return 0;
+        });
+        return command;
+    }
+}
+
+/// <summary>dcore inspect.</summary>
+internal static class InspectCommand
+{
+    public static Command Create()
+    {
+        var path = new Argument<string>("MODEL") { Description = "Safetensors file, index, component folder or model folder" };
+        var json = CliOptions.Json();
+        var finite = new Option<bool>("--check-finite") { Description = "Look for NaN and infinity" };
+        var command = new Command("inspect", "Show what a weights file or model folder holds") { path, json, finite };
+        command.SetAction(p =>
+        {
+            string given = p.GetValue(path)!;
+            var parts = new List<(string Name, string Folder)>();
+            if (File.Exists(Path.Combine(given, "model_index.json")))
+            {
+                ConfigFile.Load(Path.Combine(given, "model_index.json"));
+                foreach (string folder in Directory.GetDirectories(given).Order(StringComparer.Ordinal))
+                    if (File.Exists(Path.Combine(folder, "config.json"))) parts.Add((Path.GetFileName(folder), folder));
+            }
+            else
+            {
+                parts.Add((Path.GetFileName(Path.TrimEndingDirectorySeparator(given)), given));
+            }
+
+            if (parts.Count == 0) throw new ModelFileException(given, null, "has no component with a config.json");
+            var opened = new List<(string Name, string Class, Checkpoint Checkpoint)>();
+            try
+            {
+                foreach (var (name, folder) in parts)
+                {
+                    string config = Path.Combine(folder, "config.json");
+                    var checkpoint = Checkpoint.Open(folder);
+                    opened.Add((name, File.Exists(config) ? ConfigFile.Load(config).ClassName : "", checkpoint));
+                    if (p.GetValue(finite)) FiniteCheck.Run(checkpoint);
+                }
+
+                if (p.GetValue(json)) Json(opened);
+                else Text(opened);
+            }
+            finally
+            {
+                foreach (var (_, _, checkpoint) in opened) checkpoint.Dispose();
+            }
+
+            return 0;
+        });
+        return command;
+    }
+
+    private static double Count(TensorEntry e) => e.Dims.Aggregate(1.0, (a, d) => a * d);
+
+    private static void Text(List<(string Name, string Class, Checkpoint Checkpoint)> parts)
+    {
+        foreach (var (name, kind, checkpoint) in parts)
+        {
+            var table = Tables.New("tensor", "type", "shape", ">bytes");
+            double parameters = 0, bytes = 0;
+            foreach (string tensor in checkpoint.Names.Order(StringComparer.Ordinal))
+            {
+                checkpoint.TryGet(tensor, out var e);
+                table.Row(e.Name, e.Type.FileName(), $"[{string.Join(", ", e.Dims)}]", e.Bytes);
+                parameters += Count(e);
+                bytes += e.Bytes;
+            }
+
+            table.Print();
+            Console.Out.WriteLine($"{name}{(kind.Length > 0 ? $" ({kind})" : "")}: {checkpoint.Count} tensors, {Tables.Si(parameters)}parameters, {Tables.Bytes(bytes)}");
+            foreach (var (key, text) in checkpoint.Metadata) Console.Out.WriteLine($"  {key}: {text}");
+        }
+    }
+
+    private static void Json(List<(string Name, string Class, Checkpoint Checkpoint)> parts) => JsonOut.Write(w =>
+    {
+        w.WriteStartArray("components");
+        foreach (var (name, kind, checkpoint) in parts)
+        {
+            w.WriteStartObject();
+            w.WriteString("name", name);
+            if (kind.Length > 0) w.WriteString("class", kind);
+            w.WriteString("path", checkpoint.Path);
+            w.WriteNumber("parameters", checkpoint.Names.Sum(n => checkpoint.TryGet(n, out var e) ? Count(e) : 0));
+            w.WriteStartObject("metadata");
+            foreach (var (key, text) in checkpoint.Metadata) w.WriteString(key, text);
+            w.WriteEndObject();
+            w.WriteStartArray("tensors");
+            foreach (string tensor in checkpoint.Names.Order(StringComparer.Ordinal))
+            {
+                checkpoint.TryGet(tensor, out var e);
+                w.WriteStartObject();
+                w.WriteString("name", e.Name);
+                w.WriteString("dtype", e.Type.FileName());
+                w.WriteStartArray("shape");
+                foreach (long d in e.Dims) w.WriteNumberValue(d);
+                w.WriteEndArray();
+                w.WriteNumber("bytes", e.Bytes);
+                w.WriteEndObject();
+            }
+
+            w.WriteEndArray();
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+    });
+}
+
+/// <summary>dcore schedule.</summary>
+internal static class ScheduleCommand
+{
+    public static Command Create()
+    {
+        var sampler = new Option<string?>("--sampler") { Description = string.Join(", ", Sampler.Names) };
+        var schedule = new Option<string?>("--schedule") { Description = string.Join(", ", Sampler.Schedules) };
+        var config = new Option<string?>("--config") { Description = "scheduler_config.json; without it the bundled model's" };
+        var steps = CliOptions.Number("--steps", "Denoising steps", 50, 1, 10_000);
+        var eta = CliOptions.Real("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM", 0, 0, 1);
+        var json = CliOptions.Json();
+        var command = new Command("schedule", "Print a sampler's steps as numbers: x' = X*x + D*denoised + E*eps + H*history + N*noise") { sampler, schedule, config, steps, eta, json };
+        command.SetAction(p =>
+        {
+            string file = p.GetValue(config) ?? Path.Combine(ModelLocator.Bundled(ModelLocator.DefaultModel), "scheduler", "scheduler_config.json");
+            var plan = Sampler.Plan(SchedulerConfig.Read(ConfigFile.Load(file)), new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, p.GetValue(sampler), p.GetValue(schedule));
+            if (p.GetValue(json)) Json(plan);
+            else Text(plan);
+            return 0;
+        });
+        return command;
+    }
+
+    private static void Text(SamplerPlan plan)
+    {
+        var table = Tables.New(">step", ">time", ">alpha", ">sigma", ">c_in", ">X", ">D", ">E", ">H", ">N");
+        foreach (var e in plan.Evaluations)
+        {
+            table.Row(
+                e.Step, $"{e.Time:G7}", $"{e.Alpha:G7}", $"{e.Sigma:G7}", $"{e.InputScale:G5}", $"{e.X:G7}", $"{e.D:G7}", $"{e.E:G7}",
+                string.Join(" ", e.History.Select(h => string.Create(CultureInfo.InvariantCulture, $"{h.Coefficient:G7}*slot{h.Slot}"))), $"{e.N:G7}");
+        }
+
+        table.Print();
+        Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{plan.Name}: {plan.Steps} steps, {plan.Evaluations.Count} evaluations, initial sigma {plan.InitialSigma:G7}"));
+    }
+
+    private static void Json(SamplerPlan plan) => JsonOut.Write(w =>
+    {
+        w.WriteString("sampler", plan.Name);
+        w.WriteString("prediction", plan.Prediction.ToString().ToLowerInvariant());
+        w.WriteNumber("steps", plan.Steps);
+        w.WriteNumber("initial_sigma", plan.InitialSigma);
+        Array("timesteps", plan.Timesteps);
+        if (plan.Sigmas is { } sigmas) Array("sigmas", sigmas);
+        w.WriteStartArray("evaluations");
+        foreach (var e in plan.Evaluations)
+        {
+            w.WriteStartObject();
+            w.WriteNumber("step", e.Step);
+            foreach (var (name, v) in new[] { ("time", e.Time), ("alpha", e.Alpha), ("sigma", e.Sigma), ("input_scale", e.InputScale), ("x", e.X), ("denoised", e.D), ("eps", e.E), ("noise", e.N) })
+            {
+                w.WritePropertyName(name);
+                JsonOut.Number(w, v);
+            }
+
+            w.WriteStartArray("history");
+            foreach (var term in e.History)
+            {
+                w.WriteStartObject();
+                w.WriteNumber("slot", term.Slot);
+                w.WriteNumber("coefficient", term.Coefficient);
+                w.WriteEndObject();
+            }
+
+            w.WriteEndArray();
+            if (e.Keep != Kept.None) w.WriteString("keep", $"{e.Keep.ToString().ToLowerInvariant()} in slot {e.KeepSlot}");
+            w.WriteEndObject();
+        }
+
+        w.WriteEndArray();
+
+        void Array(string name, double[] values)
+        {
+            w.WriteStartArray(name);
+            foreach (double v in values) JsonOut.Number(w, v);
+            w.WriteEndArray();
+        }
+    });
+}

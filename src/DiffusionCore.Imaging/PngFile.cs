@@ -1,0 +1,120 @@
+using System.Buffers.Binary;
+using System.Text;
+using DiffusionCore.Runtime;
+
+namespace DiffusionCore.Imaging;
+
+/// <summary>The chunk structure of PNG files (W3C PNG, 3rd edition): checks, and text chunks in and out.</summary>
+public static class PngFile
+{
+    private static readonly byte[] Signature = [0x89, (byte)'P', (byte)'N', (byte)'G', 13, 10, 26, 10];
+
+    public static bool IsPng(ReadOnlySpan<byte> file) => file.StartsWith(Signature);
+
+    /// <summary>Checks every chunk's length and CRC and the header's size before anything is decoded.</summary>
+    /// <exception cref="ModelFileException">Damaged or too large.</exception>
+    public static void Check(ReadOnlySpan<byte> file, string name)
+    {
+        bool first = true, ended = false;
+        foreach (var (type, data) in Chunks(file.ToArray(), name))
+        {
+            if (first)
+            {
+                if (type != "IHDR" || data.Length != 13) throw new ModelFileException(name, null, "is a PNG without a header");
+                uint width = BinaryPrimitives.ReadUInt32BigEndian(data.Span), height = BinaryPrimitives.ReadUInt32BigEndian(data.Span[4..]);
+                if (width == 0 || height == 0 || width > ImageLimits.MaximumSide || height > ImageLimits.MaximumSide || (long)width * height > ImageLimits.MaximumPixels)
+                    throw new ModelFileException(name, null, $"has {width}x{height} pixels; expected 1 to {ImageLimits.MaximumSide} on a side and at most {ImageLimits.MaximumPixels} in all");
+                first = false;
+            }
+
+            ended |= type == "IEND";
+        }
+
+        if (!ended) throw new ModelFileException(name, null, "is a truncated PNG: its end is missing");
+    }
+
+    /// <summary>The text chunks (tEXt and uncompressed iTXt) in order.</summary>
+    public static List<(string Key, string Text)> ReadTexts(byte[] file, string name)
+    {
+        var texts = new List<(string, string)>();
+        foreach (var (type, data) in Chunks(file, name))
+        {
+            int zero = data.Span.IndexOf((byte)0);
+            if (zero < 0) continue;
+            string key = Encoding.Latin1.GetString(data.Span[..zero]);
+            if (type == "tEXt")
+            {
+                texts.Add((key, Encoding.Latin1.GetString(data.Span[(zero + 1)..])));
+            }
+            else if (type == "iTXt" && data.Length > zero + 2 && data.Span[zero + 1] == 0)
+            {
+                var rest = data.Span[(zero + 3)..];
+                for (int skipped = 0; skipped < 2; skipped++) rest = rest[(rest.IndexOf((byte)0) + 1)..];
+                texts.Add((key, Encoding.UTF8.GetString(rest)));
+            }
+        }
+
+        return texts;
+    }
+
+    /// <summary>The file with text chunks after its header.</summary>
+    public static byte[] WithTexts(byte[] file, IReadOnlyList<(string Key, string Text)> texts)
+    {
+        const int HeaderEnd = 8 + 8 + 13 + 4;
+        using var result = new MemoryStream();
+        result.Write(file, 0, HeaderEnd);
+        foreach (var (key, text) in texts)
+        {
+            bool latin = text.All(c => c is '\n' or (>= ' ' and <= '~') or (>= '\u00A1' and <= 'ÿ'));
+            byte[] data = latin
+                ? [.. Encoding.Latin1.GetBytes(key), 0, .. Encoding.Latin1.GetBytes(text)]
+                : [.. Encoding.Latin1.GetBytes(key), 0, 0, 0, 0, 0, .. Encoding.UTF8.GetBytes(text)];
+            WriteChunk(result, latin ? "tEXt"u8 : "iTXt"u8, data);
+        }
+
+        result.Write(file, HeaderEnd, file.Length - HeaderEnd);
+        return result.ToArray();
+    }
+
+    private static void WriteChunk(Stream target, ReadOnlySpan<byte> type, byte[] data)
+    {
+        byte[] body = [.. type, .. data];
+        Span<byte> number = stackalloc byte[4];
+        BinaryPrimitives.WriteInt32BigEndian(number, data.Length);
+        target.Write(number);
+        target.Write(body);
+        BinaryPrimitives.WriteUInt32BigEndian(number, Crc(body));
+        target.Write(number);
+    }
+
+    private static IEnumerable<(string Type, ReadOnlyMemory<byte> Data)> Chunks(byte[] file, string name)
+    {
+        int at = Signature.Length;
+        while (at < file.Length)
+        {
+            if (file.Length - at < 12) throw new ModelFileException(name, null, "is a truncated PNG");
+            uint length = BinaryPrimitives.ReadUInt32BigEndian(file.AsSpan(at));
+            if (length > int.MaxValue || length > file.Length - at - 12) throw new ModelFileException(name, null, "is a truncated PNG: a chunk ends after the file");
+            var body = file.AsMemory(at + 4, (int)length + 4);
+            string type = Encoding.Latin1.GetString(body.Span[..4]);
+            if (BinaryPrimitives.ReadUInt32BigEndian(file.AsSpan(at + 8 + (int)length)) != Crc(body.Span)) throw new ModelFileException(name, type, "has a wrong checksum; the PNG is damaged");
+            yield return (type, body[4..]);
+            at += 12 + (int)length;
+            if (type == "IEND") yield break;
+        }
+    }
+
+    private static readonly uint[] Table = [.. Enumerable.Range(0, 256).Select(n =>
+    {
+        uint c = (uint)n;
+        for (int k = 0; k < 8; k++) c = (c & 1) != 0 ? 0xEDB88320 ^ (c >> 1) : c >> 1;
+        return c;
+    })];
+
+    private static uint Crc(ReadOnlySpan<byte> data)
+    {
+        uint c = 0xFFFFFFFF;
+        foreach (byte b in data) c = Table[(c ^ b) & 0xFF] ^ (c >> 8);
+        return c ^ 0xFFFFFFFF;
+    }
+}
