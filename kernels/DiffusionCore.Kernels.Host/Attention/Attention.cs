@@ -6,174 +6,234 @@
 //
 //   q: [B, Q, H*D], k: [B, K, H*D], v: [B, K, H*E], y: [B, Q, H*E], each with a pitch; heads side by side in the channels.
 //
-// Work split  (image, head, panel of queries).
+// Work split  (image, head, 48 queries).
 // Numerics    online softmax over blocks of 256 keys (Milakov and Gimelshein 2018; Dao 2022): per query one running maximum and sum; a column
-//             is one query, so neither panels nor vector width change a sum. A query that sees no key gives zeros.
+//             is one query, so neither panels nor vector width change a sum. Scores carry a factor log2(e), so that the exponential is 2^x.
+//             A query that sees no key gives zeros.
 // Roofline    2QK(D + E) flops against reading K and V once per panel: compute bound; the exponentials cost about a fifth at D = 40.
-namespace DiffusionCore.Kernels.Host;
+using System.Runtime.CompilerServices;
 
-/// <summary>Extents of an attention.</summary>
-public struct AttentionShape
-{
-    public int Batch, Heads, Queries, Keys, HeadDim, ValueDim;
-    public float Scale;
-    public bool Causal;
-}
+namespace DiffusionCore.Kernels.Host;
 
 /// <summary>Blocked softmax attention.</summary>
 public static unsafe class Attention
 {
     /// <summary>Keys per block: part of the definition of a result.</summary>
-    private const int BlockKeys = 256;
+    internal const int BlockKeys = 256;
 
-    // Lower than any score that matters, and finite: a difference of two of them is a number.
-    private const float Lowest = -1e30f;
+    // One job on every path, so that the keys that a causal job leaves out do not depend on the width of a panel.
+    private const int JobQueries = MicroKernel.MaximumWidth;
+
+    private const int TransposeKeys = 256;
+    private const float Log2E = 1.44269504f;
 
     /// <summary>Scratch in bytes for any call of this shape.</summary>
-    public static long ScratchBytes(in AttentionShape s, int workers) =>
-        Aligned((long)s.Batch * s.Heads * s.ValueDim * s.Keys * sizeof(float)) + workers * PerWorker(s);
+    public static long ScratchBytes(in AttentionShape s, int workers) => ValueBytes(s) + workers * PerWorker(s);
 
-    /// <param name="mask">Additive, or null; element (b, h, i, j) is at b*maskBatch + h*maskHead + i*maskRow + j.</param>
+    /// <param name="mask">Additive, or null; element (b, h, i, j) is at b*maskBatchStride + h*maskHeadStride + i*maskRowStride + j, strides in floats, 0 to broadcast.</param>
+    /// <param name="scratch"><see cref="ScratchBytes"/> bytes, aligned to 64.</param>
     public static void Run(
-        WorkerPool pool, in AttentionShape s, float* q, long ldq, float* k, long ldk, float* v, long ldv, float* mask, long maskBatch, long maskHead, long maskRow, float* y,
-        long ldy, void* scratch)
+        WorkerPool pool, in AttentionShape s, float* q, long ldq, float* k, long ldk, float* v, long ldv, float* mask, long maskBatchStride, long maskHeadStride, long maskRowStride,
+        float* y, long ldy, void* scratch) =>
+        Run(HostIsa.Active, pool, s, q, ldq, k, ldk, v, ldv, mask, maskBatchStride, maskHeadStride, maskRowStride, y, ldy, scratch);
+
+    internal static void Run(
+        Isa isa, WorkerPool pool, in AttentionShape s, float* q, long ldq, float* k, long ldk, float* v, long ldv, float* mask, long maskBatch, long maskHead, long maskRow,
+        float* y, long ldy, void* scratch)
     {
         var a = new Arguments
         {
-            Shape = s, Q = q, K = k, V = v, Mask = mask, Y = y, LdQ = ldq, LdK = ldk, LdV = ldv, LdY = ldy, MaskBatch = maskBatch, MaskHead = maskHead, MaskRow = maskRow,
-            Transposed = (float*)scratch, Workers = (byte*)scratch + Aligned((long)s.Batch * s.Heads * s.ValueDim * s.Keys * sizeof(float)),
-            Panels = (s.Queries + MicroKernel.PanelWidth - 1) / MicroKernel.PanelWidth,
+            Isa = isa, Shape = s, Q = q, K = k, V = v, Mask = mask, Y = y, LdQ = ldq, LdK = ldk, LdV = ldv, LdY = ldy, MaskBatch = maskBatch, MaskHead = maskHead, MaskRow = maskRow,
+            Transposed = (float*)scratch, Workers = (byte*)scratch + ValueBytes(s),
+            JobsPerHead = (s.Queries + JobQueries - 1) / JobQueries, PartsPerHead = (s.Keys + TransposeKeys - 1) / TransposeKeys,
         };
         int heads = s.Batch * s.Heads;
-        pool.For(heads * 4, &TransposeValues, &a);
-        switch (HostIsa.Active)
+        pool.For(heads * a.PartsPerHead, &TransposeValues, &a);
+        switch (isa)
         {
-            case Isa.Avx512: pool.For(heads * a.Panels, &Item<Simd16Avx512>, &a); break;
-            case Isa.Avx2: pool.For(heads * a.Panels, &Item<Simd16Avx2>, &a); break;
-            default: pool.For(heads * a.Panels, &Item<Simd16Scalar>, &a); break;
+            case Isa.Avx512: pool.For(heads * a.JobsPerHead, &Item<Simd16Avx512>, &a); break;
+            case Isa.Avx2: pool.For(heads * a.JobsPerHead, &Item<Simd16Avx2>, &a); break;
+            default: pool.For(heads * a.JobsPerHead, &Item<Simd16Scalar>, &a); break;
         }
     }
 
     private struct Arguments
     {
+        public Isa Isa;
         public AttentionShape Shape;
         public float* Q, K, V, Mask, Y, Transposed;
         public byte* Workers;
         public long LdQ, LdK, LdV, LdY, MaskBatch, MaskHead, MaskRow;
-        public int Panels;
+        public int JobsPerHead, PartsPerHead;
     }
 
     private static long Aligned(long bytes) => (bytes + 63) / 64 * 64;
 
-    // Scores, queries, results, maximum, sum, correction; 48 lanes each; rows of tiles may overhang.
+    // An odd number of cache lines: rows of a power of two would all fall into one set of the L1.
+    private static long ValuePitch(in AttentionShape s) => ((s.Keys + 15L) / 16 | 1) * 16;
+
+    private static long ValueBytes(in AttentionShape s) => (long)s.Batch * s.Heads * s.ValueDim * ValuePitch(s) * sizeof(float);
+
+    // Floats: scores, queries, results (rows of tiles may overhang), maximum and sum, 48 lanes each. Then the row pointers of keys and of values.
     private static long PerWorker(in AttentionShape s) =>
-        (BlockKeys + s.HeadDim + s.ValueDim + 2L * MicroKernel.MaximumRows + 3) * 48 * sizeof(float) + (BlockKeys + 2L * MicroKernel.MaximumRows) / 8 * 64;
+        (BlockKeys + s.HeadDim + s.ValueDim + 2L * MicroKernel.MaximumRows + 2) * MicroKernel.MaximumWidth * sizeof(float)
+        + Aligned((BlockKeys + s.ValueDim + 2L * MicroKernel.MaximumRows) * sizeof(nint));
 
     private static void TransposeValues(void* state, int item, int worker)
     {
         var a = (Arguments*)state;
         ref readonly var s = ref a->Shape;
-        int head = item / 4, image = head / s.Heads, part = item % 4;
-        int j0 = (int)((long)s.Keys * part / 4), j1 = (int)((long)s.Keys * (part + 1) / 4);
-        float* v = a->V + (long)image * s.Keys * a->LdV + (long)(head % s.Heads) * s.ValueDim;
-        float* t = a->Transposed + (long)head * s.ValueDim * s.Keys;
-        for (int e0 = 0; e0 < s.ValueDim; e0 += 8)
-        {
-            int e1 = Math.Min(s.ValueDim, e0 + 8);
-            for (int j = j0; j < j1; j++)
-                for (int e = e0; e < e1; e++) t[(long)e * s.Keys + j] = v[j * a->LdV + e];
-        }
+        int head = item / a->PartsPerHead, image = head / s.Heads, first = item % a->PartsPerHead * TransposeKeys;
+        long pitch = ValuePitch(s);
+        Transpose.Run(
+            a->V + ((long)image * s.Keys + first) * a->LdV + (long)(head % s.Heads) * s.ValueDim, a->LdV, Math.Min(TransposeKeys, s.Keys - first), s.ValueDim,
+            a->Transposed + (long)head * s.ValueDim * pitch + first, pitch);
     }
 
     private static void Item<V>(void* state, int item, int worker)
         where V : unmanaged, ISimd16<V>
     {
         var a = (Arguments*)state;
-        ref readonly var s = ref a->Shape;
-        int head = item / a->Panels, panel = item % a->Panels, image = head / s.Heads, h = head % s.Heads;
-        int q0 = panel * MicroKernel.PanelWidth, queries = Math.Min(MicroKernel.PanelWidth, s.Queries - q0), width = (queries + 15) / 16 * 16;
-        int d = s.HeadDim, e = s.ValueDim;
+        int head = item / a->JobsPerHead, first = item % a->JobsPerHead * JobQueries, last = Math.Min(first + JobQueries, a->Shape.Queries);
+        int panel = MicroKernel.WidthOf(a->Isa), visible = a->Shape.Causal ? Math.Min(a->Shape.Keys, last) : a->Shape.Keys;
+        for (int q0 = first; q0 < last; q0 += panel) Panel<V>(*a, head, q0, Math.Min(panel, last - q0), visible, a->Workers + worker * PerWorker(a->Shape));
+    }
 
-        float* scores = (float*)(a->Workers + worker * PerWorker(s));
-        float* packed = scores + (BlockKeys + MicroKernel.MaximumRows) * 48L;
-        float* result = packed + d * 48L;
-        float* maximum = result + (e + MicroKernel.MaximumRows) * 48L;
-        float* sum = maximum + 48;
-        float* correction = sum + 48;
-        var rows = (float**)(correction + 48);
-        nint zero = 0;
+    private static void Panel<V>(in Arguments a, int head, int q0, int queries, int visible, byte* scratch)
+        where V : unmanaged, ISimd16<V>
+    {
+        ref readonly var s = ref a.Shape;
+        int image = head / s.Heads, h = head % s.Heads, d = s.HeadDim, e = s.ValueDim, width = (queries + 15) / 16 * 16, tile = MicroKernel.RowsOf(a.Isa);
+        float* scores = (float*)scratch;
+        float* packed = scores + (BlockKeys + MicroKernel.MaximumRows) * (long)MicroKernel.MaximumWidth;
+        float* result = packed + d * (long)MicroKernel.MaximumWidth;
+        float* maximum = result + (e + MicroKernel.MaximumRows) * (long)MicroKernel.MaximumWidth;
+        float* sum = maximum + MicroKernel.MaximumWidth;
+        var keyRows = (float**)(sum + MicroKernel.MaximumWidth);
+        var valueRows = keyRows + BlockKeys + MicroKernel.MaximumRows;
 
-        float* q = a->Q + ((long)image * s.Queries + q0) * a->LdQ + (long)h * d;
-        for (int j = 0; j < width; j++)
-            for (int i = 0; i < d; i++) packed[(long)i * width + j] = j < queries ? q[j * a->LdQ + i] * s.Scale : 0;
+        // Lanes without a query compute on zeros.
+        if (queries < width) new Span<float>(packed, d * width).Clear();
+        Transpose.Run(a.Q + ((long)image * s.Queries + q0) * a.LdQ + (long)h * d, a.LdQ, queries, d, packed, width);
+        V scale = V.Create(s.Scale * Log2E);
+        for (int i = 0; i < d * width; i += 16) V.Store(V.Load(packed + i) * scale, packed + i);
         for (int j = 0; j < width; j++)
         {
-            maximum[j] = Lowest;
+            maximum[j] = float.NegativeInfinity;
             sum[j] = 0;
         }
 
-        float* keys = a->K + (long)image * s.Keys * a->LdK + (long)h * d;
-        float* values = a->Transposed + (long)head * e * s.Keys;
-        float* mask = a->Mask == null ? null : a->Mask + image * a->MaskBatch + h * a->MaskHead;
-        int tile = MicroKernel.Rows;
-        int visible = s.Causal ? Math.Min(s.Keys, q0 + queries) : s.Keys;
+        float* keys = a.K + (long)image * s.Keys * a.LdK + (long)h * d;
+        float* values = a.Transposed + (long)head * e * ValuePitch(s);
+        float* mask = a.Mask == null ? null : a.Mask + image * a.MaskBatch + h * a.MaskHead + q0 * a.MaskRow;
+        for (int i = 0; i < e + MicroKernel.MaximumRows; i++) valueRows[i] = values + Math.Min(i, e - 1) * ValuePitch(s);
         for (int k0 = 0; k0 < visible; k0 += BlockKeys)
         {
-            int count = Math.Min(BlockKeys, s.Keys - k0);
-            for (int j = 0; j < count + MicroKernel.MaximumRows; j++) rows[j] = keys + (k0 + Math.Min(j, count - 1)) * a->LdK;
-            for (int r = 0; r < count; r += tile) MicroKernel.Run(width, rows + r, &zero, 1, d, packed, 0, scores + (long)r * width, width, false);
-            if (mask != null || s.Causal) ApplyMask(*a, mask, scores, k0, count, q0, queries, width);
-            for (int c = 0; c < width; c += 16) SoftmaxColumns<V>(scores + c, count, width, maximum + c, sum + c, correction + c);
-            if (k0 > 0)
-            {
-                for (int i = 0; i < e; i++)
-                    for (int c = 0; c < width; c += 16) V.Store(V.Load(result + (long)i * width + c) * V.Load(correction + c), result + (long)i * width + c);
-            }
+            int count = Math.Min(BlockKeys, visible - k0);
+            for (int j = 0; j < count + MicroKernel.MaximumRows; j++) keyRows[j] = keys + (k0 + Math.Min(j, count - 1)) * a.LdK;
+            Product(a.Isa, width, keyRows, count, tile, 0, d, packed, scores, false);
 
-            for (int r = 0; r < e; r += tile)
-            {
-                for (int i = 0; i < tile; i++) rows[i] = values + (long)Math.Min(r + i, e - 1) * s.Keys + k0;
-                MicroKernel.Run(width, rows, &zero, 1, count, scores, 0, result + (long)r * width, width, k0 > 0);
-            }
+            if (mask != null) AddMask<V>(mask + k0, a.MaskRow, scores, count, queries, width);
+            if (s.Causal && k0 + count - 1 > q0) HideLaterKeys<V>(scores, k0, count, q0, width);
+            for (int c = 0; c < width; c += 16) Softmax<V>(scores + c, count, width, maximum + c, sum + c, k0 > 0 ? result + c : null, e);
+
+            Product(a.Isa, width, valueRows, e, tile, k0, count, scores, result, k0 > 0);
         }
 
-        float* y = a->Y + ((long)image * s.Queries + q0) * a->LdY + (long)h * e;
-        for (int j = 0; j < queries; j++)
+        for (int c = 0; c < width; c += 16)
         {
-            float inverse = sum[j] > 0 ? 1 / sum[j] : float.IsNaN(sum[j]) ? float.NaN : 0;
-            for (int i = 0; i < e; i++) y[j * a->LdY + i] = inverse == 0 ? 0 : result[(long)i * width + j] * inverse;
+            V total = V.Load(sum + c), inverse = V.SelectGreater(total, V.Create(0f), V.Create(1f) / total, total);     // no key: 0; NaN stays
+            for (int i = 0; i < e; i++) V.Store(V.Load(result + i * width + c) * inverse, result + i * width + c);
         }
+
+        Transpose.Run(result, width, e, queries, a.Y + ((long)image * s.Queries + q0) * a.LdY + (long)h * e, a.LdY);
     }
 
-    private static void ApplyMask(in Arguments a, float* mask, float* scores, int k0, int count, int q0, int queries, int width)
+    // acc[r] (+)= rows[r][offset .. offset + k] * b for all rows, in blocks of terms as every product here.
+    private static void Product(Isa isa, int width, float** rows, int count, int tile, nint offset, int k, float* b, float* acc, bool add)
     {
-        for (int j = 0; j < count; j++)
+        for (int k0 = 0; k0 < k; k0 += PanelProduct.BlockTerms)
         {
-            for (int i = 0; i < queries; i++)
-            {
-                ref float score = ref scores[(long)j * width + i];
-                if (a.Shape.Causal && k0 + j > q0 + i) score = float.NegativeInfinity;
-                else if (mask != null) score += mask[(q0 + i) * a.MaskRow + k0 + j];
-            }
+            var segment = new Segment { Offset = offset + k0, Length = Math.Min(PanelProduct.BlockTerms, k - k0) };
+            for (int r = 0; r < count; r += tile) MicroKernel.Run(isa, width, rows + r, &segment, 1, b + (long)k0 * width, acc + (long)r * width, add || k0 > 0);
         }
     }
 
-    // One vector of queries: new maximum, exponentials in place, new sum, and what the former results are multiplied by.
-    private static void SoftmaxColumns<V>(float* scores, int count, nint width, float* maximum, float* sum, float* correction)
+    private static void AddMask<V>(float* mask, long pitch, float* scores, int count, int queries, int width)
         where V : unmanaged, ISimd16<V>
     {
-        V old = V.Load(maximum), top = old;
-        for (int j = 0; j < count; j++) top = V.Max(top, V.Load(scores + j * width));
-        V factor = VectorMath.Exp(old - top), total = V.Create(0f);
-        for (int j = 0; j < count; j++)
+        if (pitch == 0)
         {
-            V p = VectorMath.Exp(V.Load(scores + j * width) - top);
+            for (int j = 0; j < count; j++, scores += width)
+            {
+                V m = V.Create(mask[j] * Log2E);
+                for (int c = 0; c < width; c += 16) V.Store(V.Load(scores + c) + m, scores + c);
+            }
+
+            return;
+        }
+
+        // Sixteen keys at a time, so that the lines of the mask and those of the scores are both used whole.
+        for (int j0 = 0; j0 < count; j0 += 16)
+        {
+            int j1 = Math.Min(count, j0 + 16);
+            for (int i = 0; i < queries; i++)
+                for (int j = j0; j < j1; j++) scores[(long)j * width + i] += mask[i * pitch + j] * Log2E;
+        }
+    }
+
+    private static void HideLaterKeys<V>(float* scores, int k0, int count, int q0, int width)
+        where V : unmanaged, ISimd16<V>
+    {
+        float* lanes = stackalloc float[MicroKernel.MaximumWidth];
+        for (int i = 0; i < width; i++) lanes[i] = q0 + i;      // exact below 2^24 queries
+        V hidden = V.Create(float.NegativeInfinity);
+        int from = Math.Max(0, q0 + 1 - k0);
+        scores += (long)from * width;
+        for (int j = from; j < count; j++, scores += width)
+        {
+            V key = V.Create(k0 + j);
+            for (int c = 0; c < width; c += 16) V.Store(V.SelectGreater(key, V.Load(lanes + c), hidden, V.Load(scores + c)), scores + c);
+        }
+    }
+
+    // Sixteen queries: new maximum, powers of two in place, new sum, and former results times what the maximum has moved.
+    private static void Softmax<V>(float* scores, int count, nint width, float* maximum, float* sum, float* result, int e)
+        where V : unmanaged, ISimd16<V>
+    {
+        V old = V.Load(maximum), top = old, lowest = V.Create(float.NegativeInfinity), total = V.Create(0f);
+        for (nint j = 0; j < count; j++) top = V.Max(top, V.Load(scores + j * width));
+        V.Store(top, maximum);
+
+        // Where nothing was visible yet the maximum is -infinity, and -infinity less itself would be NaN: any number serves.
+        V zero = V.SelectGreater(top, lowest, top, V.Create(0f));
+        for (nint j = 0; j < count; j++)
+        {
+            V p = PowerOfTwo(V.Load(scores + j * width) - zero);
             total += p;
             V.Store(p, scores + j * width);
         }
 
+        V factor = PowerOfTwo(old - zero);
         V.Store(V.MultiplyAdd(V.Load(sum), factor, total), sum);
-        V.Store(top, maximum);
-        V.Store(factor, correction);
+        if (result == null) return;
+        for (nint i = 0; i < e; i++) V.Store(V.Load(result + i * width) * factor, result + i * width);
+    }
+
+    // 2^x for the x <= 0 of a softmax: 1 ulp, 0 below -125 (and so at -infinity), NaN at NaN. 2^r = 1 + r q(r) on |r| <= 1/2, q by Remez exchange for
+    // the relative error of 2^r (2e-9, then rounded to float).
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static V PowerOfTwo<V>(V x)
+        where V : unmanaged, ISimd16<V>
+    {
+        V n = V.Round(V.Max(x, V.Create(-126f))), r = x - n;
+        V q = V.Create(1.53533619e-4f);
+        q = V.MultiplyAdd(q, r, V.Create(1.33988744e-3f));
+        q = V.MultiplyAdd(q, r, V.Create(9.61843736e-3f));
+        q = V.MultiplyAdd(q, r, V.Create(5.55033247e-2f));
+        q = V.MultiplyAdd(q, r, V.Create(0.240226479f));
+        q = V.MultiplyAdd(q, r, V.Create(0.693147203f));
+        V p = V.Scale(V.MultiplyAdd(q, r, V.Create(1f)), n);
+        return V.SelectGreater(V.Create(-125f), x, V.Create(0f), p);
     }
 }

@@ -3,164 +3,207 @@
 //   y[n, i, j, o] = epilogue( sum over (a, b), c of x[n, i*sh - top + a*dh, j*sw - left + b*dw, c] * W[o, c, a, b] ), zero outside.
 //   x: [N, H, W, C] with a pitch, y: [N, OH, OW, O] with a pitch. 1x1 without stride or padding is a matrix product.
 //
-// Work split  (image group, block of output rows, range of panels). A job copies the rows that it reads into a zero-bordered block of its own
-//             (the place where a fused input operation belongs); tiles then gather any 8 (6) output pixels of the block, also across rows.
-//             Small maps share a job: several images, so that a block of weights meets up to 128 pixels.
-// Numerics    see MicroKernel: blocks of 768/taps inputs, taps outer, inputs inner; independent of every split.
+// Work split  (place, range of panels); a place is a rectangle of about 128 output pixels of one image, or several small images whole, so that a
+//             block of weights meets 128 pixels whatever the map. A worker copies the pixels that its place reads into a zero-bordered patch of
+//             its own (where a fused input operation belongs) and keeps it while its next job is at the same place. Tiles gather any 8 (6) output
+//             pixels of the patch, also across rows and images.
+// Numerics    see MicroKernel and PanelProduct: taps outer, inputs inner, blocks of 768 terms; independent of every split.
 // Roofline    2 N OH OW O C kh kw flops: compute bound but for a few channels.
 namespace DiffusionCore.Kernels.Host;
-
-/// <summary>Extents of a convolution.</summary>
-public struct ConvShape
-{
-    public int Batch, Height, Width, Channels, Outputs, KernelH, KernelW, StrideH, StrideW, PadTop, PadLeft, PadBottom, PadRight, DilationH, DilationW;
-
-    public readonly int OutHeight => (Height + PadTop + PadBottom - DilationH * (KernelH - 1) - 1) / StrideH + 1;
-
-    public readonly int OutWidth => (Width + PadLeft + PadRight - DilationW * (KernelW - 1) - 1) / StrideW + 1;
-
-    public readonly bool IsProduct => KernelH == 1 && KernelW == 1 && StrideH == 1 && StrideW == 1 && (PadTop | PadLeft | PadBottom | PadRight) == 0;
-}
 
 /// <summary>Direct convolution on packed weights.</summary>
 public static unsafe class Convolution
 {
-    private const int MaximumTaps = 1024;
-
-    // Bytes of the bordered block that a job works on: half of a 1 MB L2 beside a block of weights.
-    private const long BlockBytes = 256 << 10;
+    // A patch takes at most half of a 1 MB L2, beside a block of weights, unless its place would get very small.
+    private const long PatchBytes = 512 << 10;
+    private const int SmallestPlace = 24;
+    private const int PlaceWidth = 16;
+    private const int JobsPerWorker = 8;
 
     /// <summary>Null where this kernel takes the shape, else why not.</summary>
-    public static string? Declines(in ConvShape s) => s.KernelH * s.KernelW > MaximumTaps ? $"more than {MaximumTaps} taps" : null;
+    public static string? Declines(in ConvShape s) => s.OutHeight < 1 || s.OutWidth < 1 ? "kernel larger than the padded map" : null;
 
     /// <summary>Scratch in bytes for any call of this shape.</summary>
     public static long ScratchBytes(in ConvShape s, WeightType type, int workers) => s.IsProduct
         ? Gemm.ScratchBytes(s.Batch * s.Height * s.Width, s.Outputs, s.Channels, type, workers)
-        : LaunchScratch.Bytes(s.Outputs, s.Channels, s.KernelH * s.KernelW, type, workers, PrivateBytes(s));
+        : LaunchScratch.Bytes(s.Outputs, s.Channels * s.KernelH * s.KernelW, type, workers, PrivateBytes(s));
 
-    public static void Run(WorkerPool pool, in ConvShape s, float* x, long ldx, void* packed, WeightType type, float* y, long ldy, in Epilogue epilogue, void* scratch)
+    /// <param name="packed">W: [O, C, kh*kw], from <see cref="PackedWeights"/>.</param>
+    /// <param name="scratch"><see cref="ScratchBytes"/> bytes, aligned to 64.</param>
+    public static void Run(WorkerPool pool, in ConvShape s, float* x, long ldx, void* packed, WeightType type, float* y, long ldy, in Epilogue epilogue, void* scratch) =>
+        Run(HostIsa.Active, pool, s, x, ldx, packed, type, y, ldy, epilogue, scratch);
+
+    internal static void Run(
+        Isa isa, WorkerPool pool, in ConvShape s, float* x, long ldx, void* packed, WeightType type, float* y, long ldy, in Epilogue epilogue, void* scratch)
     {
         if (s.IsProduct)
         {
-            Gemm.Run(pool, x, ldx, s.Batch * s.Height * s.Width, s.Channels, packed, type, s.Outputs, y, ldy, s.Height * s.Width, epilogue, scratch);
+            Gemm.Run(isa, pool, x, ldx, s.Batch * s.Height * s.Width, s.Channels, packed, type, s.Outputs, y, ldy, s.Height * s.Width, epilogue, scratch);
             return;
         }
 
-        int taps = s.KernelH * s.KernelW;
-        var a = new Arguments { Shape = s, X = x, Y = y, LdX = ldx, LdY = ldy, Epilogue = epilogue };
-        a.Scratch = LaunchScratch.Prepare(pool, packed, type, s.Outputs, s.Channels, taps, PrivateBytes(s), scratch);
-        (a.Rows, a.Images) = Block(s);
-        a.RowBlocks = (s.OutHeight + a.Rows - 1) / a.Rows;
-        a.ImageGroups = (s.Batch + a.Images - 1) / a.Images;
-        int places = a.RowBlocks * a.ImageGroups, panels = PackedWeights.Panels(s.Outputs);
-        int groups = Math.Min(panels, Math.Max(1, (4 * pool.Count + places - 1) / places));
-        a.PanelsPerGroup = (panels + groups - 1) / groups;
-        pool.For(places * ((panels + a.PanelsPerGroup - 1) / a.PanelsPerGroup), &Item, &a);
+        var p = Places.Of(s);
+        var a = new Arguments { Shape = s, Places = p, X = x, Y = y, LdX = ldx, LdY = ldy, Epilogue = epilogue };
+        a.Scratch = LaunchScratch.Prepare(pool, isa, packed, type, s.Outputs, s.Channels * s.KernelH * s.KernelW, PrivateBytes(s), scratch);
+        a.Panels = PackedWeights.Panels(MicroKernel.WidthOf(isa), s.Outputs);
+        int groups = pool.Count == 1 ? 1 : Math.Min(a.Panels, Math.Max(1, (JobsPerWorker * pool.Count + p.Count - 1) / p.Count));
+        a.PanelsPerJob = (a.Panels + groups - 1) / groups;
+        a.Groups = (a.Panels + a.PanelsPerJob - 1) / a.PanelsPerJob;
+        for (int worker = 0; worker < pool.Count; worker++) ((Private*)a.Scratch.Private(worker))->Place = -1;
+        pool.For(p.Count * a.Groups, &Item, &a);
     }
 
     private struct Arguments
     {
         public ConvShape Shape;
+        public Places Places;
         public float* X, Y;
         public long LdX, LdY;
-        public int Rows, Images, RowBlocks, ImageGroups, PanelsPerGroup;
+        public int Panels, PanelsPerJob, Groups;
         public Epilogue Epilogue;
         public LaunchScratch Scratch;
     }
 
-    private static int BorderedWidth(in ConvShape s) => (s.OutWidth - 1) * s.StrideW + s.DilationW * (s.KernelW - 1) + 1;
-
-    private static int BorderedHeight(in ConvShape s, int rows) => (rows - 1) * s.StrideH + s.DilationH * (s.KernelH - 1) + 1;
-
-    // Output rows and images of one job: about 128 pixels or more, within BlockBytes where that is possible.
-    private static (int Rows, int Images) Block(in ConvShape s)
+    /// <summary>How the output is cut; depends on the shape alone.</summary>
+    private struct Places
     {
-        long row = (long)BorderedWidth(s) * s.Channels * sizeof(float);
-        int rows = s.OutHeight;
-        while (rows > 1 && (BorderedHeight(s, rows) * row > BlockBytes || rows * s.OutWidth > 4 * PanelProduct.RowsPerBlock)) rows = (rows + 1) / 2;
-        int images = 1;
-        if (rows == s.OutHeight)
+        public int Images, Rows, Columns, ImageGroups, RowBlocks, ColumnBlocks;
+
+        public readonly int Count => ImageGroups * RowBlocks * ColumnBlocks;
+
+        public static Places Of(in ConvShape s)
         {
-            while (images < s.Batch && 2 * images * rows * s.OutWidth <= PanelProduct.RowsPerBlock && 2L * images * BorderedHeight(s, rows) * row <= BlockBytes) images *= 2;
+            int height = s.OutHeight, width = s.OutWidth;
+            int columns = width <= 2 * PlaceWidth && height * width <= PanelProduct.MaximumRows ? width : Even(width, PlaceWidth);
+            int rows = Even(height, Math.Max(1, PanelProduct.MaximumRows / columns));
+            while (rows * columns > SmallestPlace && Bytes(s, rows, columns) > PatchBytes)
+            {
+                if (rows >= columns) rows = (rows + 1) / 2;
+                else columns = (columns + 1) / 2;
+            }
+
+            int images = 1;
+            if (rows == height && columns == width)
+                images = (int)Math.Clamp(Math.Min(PanelProduct.MaximumRows / (height * width), PatchBytes / Bytes(s, rows, columns)), 1, s.Batch);
+            return new Places
+            {
+                Images = images, Rows = rows, Columns = columns, ImageGroups = (s.Batch + images - 1) / images,
+                RowBlocks = (height + rows - 1) / rows, ColumnBlocks = (width + columns - 1) / columns,
+            };
         }
 
-        return (rows, images);
+        // Equal parts of at most this size.
+        private static int Even(int extent, int most)
+        {
+            int parts = (extent + most - 1) / most;
+            return (extent + parts - 1) / parts;
+        }
+
+        private static long Bytes(in ConvShape s, int rows, int columns) => (long)PatchHeight(s, rows) * PatchWidth(s, columns) * s.Channels * sizeof(float);
     }
+
+    /// <summary>At the head of a worker's private bytes; run offsets and the patch follow.</summary>
+    private struct Private
+    {
+        public int Place;
+    }
+
+    private static int PatchWidth(in ConvShape s, int columns) => (columns - 1) * s.StrideW + s.DilationW * (s.KernelW - 1) + 1;
+
+    private static int PatchHeight(in ConvShape s, int rows) => (rows - 1) * s.StrideH + s.DilationH * (s.KernelH - 1) + 1;
+
+    private static long RunBytes(in ConvShape s) => 64 + ((long)s.KernelH * s.KernelW * sizeof(nint) + 63) / 64 * 64;
 
     private static long PrivateBytes(in ConvShape s)
     {
-        var (rows, images) = Block(s);
-        return (long)images * BorderedHeight(s, rows) * BorderedWidth(s) * s.Channels * sizeof(float);
+        var p = Places.Of(s);
+        return RunBytes(s) + (long)p.Images * PatchHeight(s, p.Rows) * PatchWidth(s, p.Columns) * s.Channels * sizeof(float);
     }
 
     private static void Item(void* state, int item, int worker)
     {
         var a = (Arguments*)state;
         ref readonly var s = ref a->Shape;
-        int places = a->RowBlocks * a->ImageGroups, place = item % places, group = item / places;
-        int firstRow = place % a->RowBlocks * a->Rows, rows = Math.Min(a->Rows, s.OutHeight - firstRow);
-        int firstImage = place / a->RowBlocks * a->Images, images = Math.Min(a->Images, s.Batch - firstImage);
-        int width = BorderedWidth(s), height = BorderedHeight(s, rows), taps = s.KernelH * s.KernelW;
-        float* block = (float*)a->Scratch.Private(worker);
-        for (int image = 0; image < images; image++)
-            CopyBordered(*a, firstImage + image, firstRow * s.StrideH - s.PadTop, height, width, block + (long)image * height * width * s.Channels);
+        ref readonly var p = ref a->Places;
+        int place = item / a->Groups, group = item % a->Groups;
+        int column0 = place % p.ColumnBlocks * p.Columns, row0 = place / p.ColumnBlocks % p.RowBlocks * p.Rows;
+        int image0 = place / (p.ColumnBlocks * p.RowBlocks) * p.Images;
+        int columns = Math.Min(p.Columns, s.OutWidth - column0), rows = Math.Min(p.Rows, s.OutHeight - row0), images = Math.Min(p.Images, s.Batch - image0);
+        int width = PatchWidth(s, columns), height = PatchHeight(s, rows);
+        long imageFloats = (long)height * width * s.Channels;
 
-        nint* offsets = stackalloc nint[taps];
-        for (int t = 0; t < taps; t++)
-            offsets[t] = ((nint)(t / s.KernelW) * s.DilationH * width + t % s.KernelW * s.DilationW) * s.Channels;
-
-        var job = a->Scratch.Job(worker, s.Outputs, s.Channels, taps);
-        job.TapOffsets = offsets;
-        job.FirstPanel = group * a->PanelsPerGroup;
-        job.LastPanel = Math.Min(PackedWeights.Panels(s.Outputs), job.FirstPanel + a->PanelsPerGroup);
-        job.RowsPerImage = s.OutHeight * s.OutWidth;
-        int pixels = rows * s.OutWidth, total = images * pixels;
-        // Whole images of one job are neighbours in memory, and so are the rows of one image: pixel numbers run on.
-        long firstPixel = ((long)firstImage * s.OutHeight + firstRow) * s.OutWidth;
-        for (int start = 0; start < total; start += PanelProduct.RowsPerBlock)
+        byte* own = a->Scratch.Private(worker);
+        nint* runs = (nint*)(own + 64);
+        float* patch = (float*)(own + RunBytes(s));
+        var job = a->Scratch.Job(worker);
+        if (((Private*)own)->Place != place)
         {
-            int count = Math.Min(PanelProduct.RowsPerBlock, total - start);
-            for (int p = 0; p < count; p++)
+            ((Private*)own)->Place = place;
+            for (int image = 0; image < images; image++)
+                CopyPatch(*a, image0 + image, row0 * s.StrideH - s.PadTop, column0 * s.StrideW - s.PadLeft, height, width, patch + image * imageFloats);
+
+            // The micro-kernel pads the row table itself; runs and tables stay valid as long as the patch.
+            int r = 0;
+            for (int image = 0; image < images; image++)
             {
-                int image = (start + p) / pixels, at = (start + p) % pixels, i = at / s.OutWidth, j = at % s.OutWidth;
-                job.RowTable[p] = block + (((long)image * height + (long)i * s.StrideH) * width + (long)j * s.StrideW) * s.Channels;
-                job.Results[p] = a->Y + (firstPixel + start + p) * a->LdY;
+                for (int i = 0; i < rows; i++)
+                {
+                    float* source = patch + image * imageFloats + (long)i * s.StrideH * width * s.Channels;
+                    long pixel = ((long)(image0 + image) * s.OutHeight + row0 + i) * s.OutWidth + column0;
+                    for (int j = 0; j < columns; j++, r++)
+                    {
+                        job.Rows[r] = source + (long)j * s.StrideW * s.Channels;
+                        job.Pixels[r] = pixel + j;
+                    }
+                }
             }
 
-            for (int p = count; p < count + MicroKernel.MaximumRows; p++) job.RowTable[p] = job.RowTable[count - 1];
-            job.RowCount = count;
-            job.FirstRow = firstPixel + start;
-            PanelProduct.Run(job, a->Epilogue);
+            for (int t = 0; t < s.KernelH * s.KernelW; t++)
+            {
+                if (s.DilationW != 1) runs[t] = ((nint)(t / s.KernelW) * s.DilationH * width + t % s.KernelW * s.DilationW) * s.Channels;
+                else if (t < s.KernelH) runs[t] = (nint)t * s.DilationH * width * s.Channels;
+            }
         }
+
+        job.RunOffsets = runs;
+        job.RunLength = s.DilationW == 1 ? s.KernelW * s.Channels : s.Channels;
+        job.RowCount = images * rows * columns;
+        job.RowsPerImage = s.OutHeight * s.OutWidth;
+        job.FirstPanel = group * a->PanelsPerJob;
+        job.LastPanel = Math.Min(a->Panels, job.FirstPanel + a->PanelsPerJob);
+        job.Y = a->Y;
+        job.LdY = a->LdY;
+        PanelProduct.Run(job, a->Epilogue);
     }
 
-    // Rows [top, top + height) of the bordered map: zeros outside, channels dense.
-    private static void CopyBordered(in Arguments a, int image, int top, int height, int width, float* dst)
+    // Rows [top, top + height) and columns [left, left + width) of one image: zeros outside it, channels dense.
+    private static void CopyPatch(in Arguments a, int image, int top, int left, int height, int width, float* dst)
     {
         ref readonly var s = ref a.Shape;
-        int row = width * s.Channels, left = Math.Min(s.PadLeft, width), inside = Math.Max(0, Math.Min(s.Width, width - left));
+        int channels = s.Channels, row = width * channels;
+        int before = Math.Clamp(-left, 0, width), inside = Math.Clamp(s.Width - left - before, 0, width - before);
         for (int r = 0; r < height; r++, dst += row)
         {
             int at = top + r;
-            if (at < 0 || at >= s.Height)
+            if (at < 0 || at >= s.Height || inside == 0)
             {
                 new Span<float>(dst, row).Clear();
                 continue;
             }
 
-            float* src = a.X + ((long)image * s.Height + at) * s.Width * a.LdX;
-            new Span<float>(dst, left * s.Channels).Clear();
-            float* to = dst + left * s.Channels;
-            if (a.LdX == s.Channels)
+            float* src = a.X + (((long)image * s.Height + at) * s.Width + left + before) * a.LdX;
+            float* to = dst + before * channels;
+            new Span<float>(dst, before * channels).Clear();
+            if (a.LdX == channels)
             {
-                new ReadOnlySpan<float>(src, inside * s.Channels).CopyTo(new Span<float>(to, inside * s.Channels));
+                new ReadOnlySpan<float>(src, inside * channels).CopyTo(new Span<float>(to, inside * channels));
             }
             else
             {
-                for (int c = 0; c < inside; c++) new ReadOnlySpan<float>(src + c * a.LdX, s.Channels).CopyTo(new Span<float>(to + c * s.Channels, s.Channels));
+                for (int c = 0; c < inside; c++) new ReadOnlySpan<float>(src + c * a.LdX, channels).CopyTo(new Span<float>(to + c * channels, channels));
             }
 
-            int used = (left + inside) * s.Channels;
+            int used = (before + inside) * channels;
             new Span<float>(dst + used, row - used).Clear();
         }
     }

@@ -7,27 +7,22 @@ using System.Runtime.Intrinsics.X86;
 
 namespace DiffusionCore.Kernels.Host;
 
-/// <summary>Element types that packed weights are stored in.</summary>
-public enum WeightType
-{
-    F32,
-    F16,
-    BF16,
-}
-
 /// <summary>Packing and widening of weights.</summary>
 public static unsafe class PackedWeights
 {
     internal const long WidenWholeBytes = 4 << 20;
 
-    /// <summary>Bytes of the packed form.</summary>
+    /// <summary>Bytes of the packed form of [outputs][inputs][taps].</summary>
     public static long Bytes(int outputs, int inputs, int taps, WeightType type) => Elements(outputs, inputs, taps) * Size(type);
 
-    /// <param name="src">[outputs][inputs][taps], as files have it; may be unaligned.</param>
-    public static void Pack(void* src, WeightType type, int outputs, int inputs, int taps, void* dst)
+    /// <param name="src">[outputs][inputs][taps] without gaps, as files have it, of the packed form's element type; may be unaligned.</param>
+    public static void Pack(void* src, WeightType type, int outputs, int inputs, int taps, void* dst) => Pack(HostIsa.Active, src, type, outputs, inputs, taps, dst);
+
+    internal static void Pack(Isa isa, void* src, WeightType type, int outputs, int inputs, int taps, void* dst)
     {
-        if (type == WeightType.F32) Pack((uint*)src, outputs, inputs, taps, (uint*)dst);
-        else Pack((ushort*)src, outputs, inputs, taps, (ushort*)dst);
+        int panelWidth = MicroKernel.WidthOf(isa);
+        if (type == WeightType.F32) Pack(panelWidth, (uint*)src, outputs, inputs, taps, (uint*)dst);
+        else Pack(panelWidth, (ushort*)src, outputs, inputs, taps, (ushort*)dst);
     }
 
     internal static int Size(WeightType type) => type == WeightType.F32 ? 4 : 2;
@@ -35,27 +30,36 @@ public static unsafe class PackedWeights
     internal static long Elements(int outputs, int inputs, int taps) => (outputs + 15L) / 16 * 16 * inputs * taps;
 
     /// <summary>Columns of a panel as stored.</summary>
-    internal static int Width(int outputs, int panel) => Math.Min(MicroKernel.PanelWidth, (outputs - panel * MicroKernel.PanelWidth + 15) / 16 * 16);
+    internal static int Width(int panelWidth, int outputs, int panel) => Math.Min(panelWidth, (outputs - panel * panelWidth + 15) / 16 * 16);
 
-    internal static int Panels(int outputs) => (outputs + MicroKernel.PanelWidth - 1) / MicroKernel.PanelWidth;
+    internal static int Panels(int panelWidth, int outputs) => (outputs + panelWidth - 1) / panelWidth;
 
     /// <summary>Elements before a panel.</summary>
-    internal static long Offset(int panel, int inputs, int taps) => (long)panel * MicroKernel.PanelWidth * inputs * taps;
+    internal static long Offset(int panelWidth, int panel, int inputs, int taps) => (long)panel * panelWidth * inputs * taps;
 
     /// <summary>Widens n numbers.</summary>
-    public static void Widen(void* src, WeightType type, float* dst, long n)
+    public static void Widen(void* src, WeightType type, float* dst, long n) => Widen(HostIsa.Active, src, type, dst, n);
+
+    internal static void Widen(Isa isa, void* src, WeightType type, float* dst, long n)
     {
         ushort* h = (ushort*)src;
         long i = 0;
         if (type == WeightType.BF16)
         {
-            if (HostIsa.Active == Isa.Avx512)
+            if (isa == Isa.Avx512)
+            {
                 for (; i + 16 <= n; i += 16) Vector512.ShiftLeft(Avx512F.ConvertToVector512UInt32(Vector256.Load(h + i)), 16).AsSingle().Store(dst + i);
+            }
+            else if (isa == Isa.Avx2)
+            {
+                for (; i + 8 <= n; i += 8) Avx2.ShiftLeftLogical(Avx2.ConvertToVector256Int32(Vector128.Load(h + i)), 16).AsSingle().Store(dst + i);
+            }
+
             for (; i < n; i++) dst[i] = BitConverter.Int32BitsToSingle(h[i] << 16);
             return;
         }
 
-        if (HostIsa.Active == Isa.Avx512)
+        if (isa == Isa.Avx512)
         {
             // Exponent and mantissa land in place, 112 too low: the product with 2^112 is exact, subnormals included. Infinity and NaN keep theirs.
             var magic = Vector512.Create(BitConverter.Int32BitsToSingle((127 + 112) << 23));
@@ -68,7 +72,7 @@ public static unsafe class PackedWeights
                 (body.AsUInt32() | special | Vector512.ShiftLeft(bits & Vector512.Create(0x8000u), 16)).AsSingle().Store(dst + i);
             }
         }
-        else if (HostIsa.Active == Isa.Avx2)
+        else if (isa == Isa.Avx2)
         {
             var magic = Vector256.Create(BitConverter.Int32BitsToSingle((127 + 112) << 23));
             var limit = Vector256.Create(65536f);
@@ -92,22 +96,26 @@ public static unsafe class PackedWeights
         return BitConverter.Int32BitsToSingle(bits);
     }
 
-    private static void Pack<T>(T* src, int outputs, int inputs, int taps, T* dst)
+    // Inputs outermost: one stream of reads per lane, whole lines of writes.
+    private static void Pack<T>(int panelWidth, T* src, int outputs, int inputs, int taps, T* dst)
         where T : unmanaged
     {
-        for (int panel = 0; panel < Panels(outputs); panel++)
+        long row = (long)inputs * taps;
+        for (int panel = 0; panel < Panels(panelWidth, outputs); panel++)
         {
-            int width = Width(outputs, panel), first = panel * MicroKernel.PanelWidth;
-            T* to = dst + Offset(panel, inputs, taps);
-            for (int lane = 0; lane < width; lane++)
+            int width = Width(panelWidth, outputs, panel), valid = Math.Min(width, outputs - panel * panelWidth);
+            T* from = src + panel * panelWidth * row;
+            for (int c = 0; c < inputs; c++)
             {
-                int o = first + lane;
-                for (int c = 0; c < inputs; c++)
+                for (int t = 0; t < taps; t++, from++)
                 {
-                    for (int t = 0; t < taps; t++)
-                        to[((long)t * inputs + c) * width + lane] = o < outputs ? Unsafe.ReadUnaligned<T>(src + ((long)o * inputs + c) * taps + t) : default;
+                    T* to = dst + ((long)t * inputs + c) * width;
+                    for (int lane = 0; lane < valid; lane++) to[lane] = Unsafe.ReadUnaligned<T>(from + lane * row);
+                    for (int lane = valid; lane < width; lane++) to[lane] = default;
                 }
             }
+
+            dst += row * width;
         }
     }
 }

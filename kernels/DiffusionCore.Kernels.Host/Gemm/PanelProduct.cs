@@ -1,9 +1,11 @@
 // The loop nest around the micro-kernel that matrix products and convolutions share: one block of rows times a range of panels.
 //
-//   for panel: for block of inputs (the only blocking of the sum): for tile of rows: micro-kernel; then the epilogue, row by row
+//   for panel: for block of terms (the only blocking of the sum): for tile of rows: micro-kernel, after the last block the epilogue
 //
-// A block of B (up to 768 x 48 floats, 147 KB) stays in L2 while the rows pass over it; the partial sums of the row block stay in L1/L2;
-// the result is written once.
+// The terms of a sum are numbered tap by tap, input by input, as they lie in a packed panel; a block is 768 consecutive ones whatever tap they
+// belong to, so its weights are one run of memory (147 KB for 48 lanes) that stays in L2 while the rows pass over it. Taps that are neighbours in
+// the source as well (a row of the kernel, without dilation) join into one run of the inner loop, which is what keeps 1 or 3 input channels fast.
+// The partial sums of the row block stay in L1/L2; the result is written once, from L1.
 namespace DiffusionCore.Kernels.Host;
 
 internal static unsafe class PanelProduct
@@ -12,36 +14,34 @@ internal static unsafe class PanelProduct
     public const int BlockTerms = 768;
 
     /// <summary>Most rows that one call takes.</summary>
-    public const int RowsPerBlock = 128;
-
-    public const long AccumulatorBytes = (RowsPerBlock + MicroKernel.MaximumRows) * 48L * sizeof(float);
-
-    public const long RowTableBytes = (RowsPerBlock + MicroKernel.MaximumRows) * 8L;
-
-    /// <summary>Inputs per block: <see cref="BlockTerms"/> over the taps, a multiple of 16.</summary>
-    public static int BlockInputs(int taps) => Math.Max(16, BlockTerms / taps / 16 * 16);
-
-    /// <summary>Per-worker bytes for widening one panel block.</summary>
-    public static long WidenBytes(int inputs, int taps) => (long)Math.Min(inputs, BlockInputs(taps)) * taps * 48 * sizeof(float);
+    public const int MaximumRows = 128;
 
     public struct Job
     {
-        public float** RowTable;
-        public float** Results;
-        public int RowCount;
-        public long FirstRow;
-        public int RowsPerImage;
-        public nint* TapOffsets;
-        public int Taps, Inputs, Outputs, FirstPanel, LastPanel;
+        public Isa Isa;
+
+        /// <summary>Pointers to the first term of each row; tail entries are filled in by <see cref="Run"/>.</summary>
+        public float** Rows;
+
+        /// <summary>For each row its row in the result.</summary>
+        public long* Pixels;
+        public int RowCount, RowsPerImage;
+
+        /// <summary>Runs of <see cref="RunLength"/> terms, at these offsets from a row's pointer.</summary>
+        public nint* RunOffsets;
+        public int RunLength;
+        public int Terms, Outputs, FirstPanel, LastPanel;
         public byte* Packed;
         public WeightType Type;
-        public float* Accumulator, Widened;
+        public float* Y;
+        public long LdY;
+        public float* Accumulator, Widened, Pads;
+        public Segment* Segments;
     }
 
-    /// <summary>The row table must be padded with repeats of its last entry up to a multiple of the tile.</summary>
     public static void Run(in Job job, in Epilogue epilogue)
     {
-        switch (HostIsa.Active)
+        switch (job.Isa)
         {
             case Isa.Avx512: Run<Simd16Avx512>(job, epilogue); break;
             case Isa.Avx2: Run<Simd16Avx2>(job, epilogue); break;
@@ -52,57 +52,56 @@ internal static unsafe class PanelProduct
     private static void Run<V>(in Job job, in Epilogue epilogue)
         where V : unmanaged, ISimd16<V>
     {
-        int tile = MicroKernel.Rows, blockInputs = BlockInputs(job.Taps);
+        int tile = MicroKernel.RowsOf(job.Isa), panelWidth = MicroKernel.WidthOf(job.Isa);
+        for (int r = job.RowCount; r % tile != 0; r++) job.Rows[r] = job.Rows[job.RowCount - 1];
+
         for (int panel = job.FirstPanel; panel < job.LastPanel; panel++)
         {
-            int width = PackedWeights.Width(job.Outputs, panel), first = panel * MicroKernel.PanelWidth;
-            byte* weights = job.Packed + PackedWeights.Offset(panel, job.Inputs, job.Taps) * PackedWeights.Size(job.Type);
-            for (int c0 = 0; c0 < job.Inputs; c0 += blockInputs)
+            int width = PackedWeights.Width(panelWidth, job.Outputs, panel), first = panel * panelWidth, n = Math.Min(width, job.Outputs - first);
+            byte* weights = job.Packed + PackedWeights.Offset(panelWidth, panel, job.Terms, 1) * PackedWeights.Size(job.Type);
+            float* bias = null;
+            if (epilogue.Bias != null)
             {
-                int c = Math.Min(blockInputs, job.Inputs - c0);
-                float* b;
-                nint tapStride;
-                if (job.Type == WeightType.F32)
-                {
-                    b = (float*)weights + (long)c0 * width;
-                    tapStride = (nint)job.Inputs * width;
-                }
-                else
-                {
-                    b = job.Widened;
-                    tapStride = (nint)c * width;
-                    for (int t = 0; t < job.Taps; t++)
-                        PackedWeights.Widen(weights + ((long)t * job.Inputs + c0) * width * 2, job.Type, b + t * tapStride, (long)c * width);
-                }
-
-                for (int row = 0; row < job.RowCount; row += tile)
-                {
-                    // Rows of the table point at input 0; the block's first input shifts them all.
-                    float** rows = job.RowTable + row;
-                    if (c0 == 0)
-                    {
-                        MicroKernel.Run(width, rows, job.TapOffsets, job.Taps, c, b, tapStride, job.Accumulator + row * 48L, 48, false);
-                    }
-                    else
-                    {
-                        Shifted(rows, c0, tile, width, job, c, b, tapStride, job.Accumulator + row * 48L);
-                    }
-                }
+                bias = job.Pads;
+                TileEpilogue.Pad(epilogue.Bias + first, n, width, bias);
             }
 
-            int n = Math.Min(width, job.Outputs - first);
-            for (int row = 0; row < job.RowCount; row++)
+            for (int k0 = 0; k0 < job.Terms; k0 += BlockTerms)
             {
-                long index = job.FirstRow + row;
-                Epilogue.Store<V>(epilogue, job.Accumulator + row * 48L, job.Results[row] + first, index, index / job.RowsPerImage, first, n);
+                int k = Math.Min(BlockTerms, job.Terms - k0), segments = Segments(job, k0, k);
+                float* b = (float*)weights + (long)k0 * width;
+                if (job.Type != WeightType.F32)
+                {
+                    b = job.Widened;
+                    PackedWeights.Widen(job.Isa, weights + (long)k0 * width * 2, job.Type, b, (long)k * width);
+                }
+
+                bool last = k0 + k == job.Terms;
+                for (int row = 0; row < job.RowCount; row += tile)
+                {
+                    float* acc = job.Accumulator + row * width;
+                    MicroKernel.Run(job.Isa, width, job.Rows + row, job.Segments, segments, b, acc, k0 > 0);
+                    if (!last) continue;
+                    TileEpilogue.Store<V>(
+                        epilogue, acc, width, Math.Min(tile, job.RowCount - row), job.Y, job.LdY, job.Pixels + row, job.RowsPerImage, first, n, bias,
+                        job.Pads + MicroKernel.MaximumWidth);
+                }
             }
         }
     }
 
-    private static void Shifted(float** rows, int shift, int tile, int width, in Job job, int c, float* b, nint tapStride, float* acc)
+    // The runs that terms [k0, k0 + k) fall into.
+    private static int Segments(in Job job, int k0, int k)
     {
-        float** shifted = stackalloc float*[MicroKernel.MaximumRows];
-        for (int i = 0; i < tile; i++) shifted[i] = rows[i] + shift;
-        MicroKernel.Run(width, shifted, job.TapOffsets, job.Taps, c, b, tapStride, acc, 48, true);
+        int count = 0, run = k0 / job.RunLength, at = k0 % job.RunLength;
+        while (k > 0)
+        {
+            int length = Math.Min(k, job.RunLength - at);
+            job.Segments[count++] = new Segment { Offset = job.RunOffsets[run++] + at, Length = length };
+            k -= length;
+            at = 0;
+        }
+
+        return count;
     }
 }
