@@ -1,14 +1,17 @@
 // Group normalisation, optional modulation and activation: two reads and one write of the map.
 //
 //   y = act( ((x - mu)/sqrt(var + eps) * gamma + beta) * (1 + scale) + shift );  mu, var over one group of one image.
-//   x, y: [N, P, C] with a pitch of ldx, ldy floats; gamma, beta: [C]; scale, shift: [N, C].
+//   x, y: [N, P, C] with a pitch of ldx, ldy floats; gamma, beta: [C]; scale, shift: [N, C] with a pitch; each of the four may be null.
 //
-// Work split  (image, chunk of pixels) for the statistics and again for the result; a chunk depends on C and P alone.
-// Numerics    per channel, sums of x - K and (x - K)^2 with K = the channel's first pixel, so that |mu| >> sigma does not cancel; float within
-//             a chunk, double across chunks in order; channels of a group are combined in double (Chan et al. 1983). The mean is
-//             subtracted as a float, its rounding error folded into the shift.
+// Work split  (image, chunk of pixels) for the statistics and again, backwards, for the result: what was read last is still in cache.
+//             A chunk depends on C and P alone.
+// Numerics    sums of x - K and (x - K)^2 with K the group's mean over the chunk's first pixels, so that |mu| >> sigma does not cancel;
+//             per channel in float within a chunk (at most 1024 pixels), then in double over a group's channels and, as mean and sum
+//             of squared deviations (Chan et al. 1983), over chunks. The mean is subtracted as a float, its rounding error folded
+//             into the shift.
 // Roofline    12 bytes per element against a dozen flops: memory bound; 2 reads are the floor without keeping the map in cache.
-// Ladder      v1 this one. Idea: apply it where the next convolution reads its rows, and save one pass.
+// Ladder      v1 took K from the image's first pixel (an outlier there cost digits) and combined channel by channel on one thread.
+//             v2 this one. Idea: apply it where the next convolution reads its rows, and save one pass.
 using System.Runtime.CompilerServices;
 
 namespace DiffusionCore.Kernels.Host;
@@ -17,13 +20,17 @@ namespace DiffusionCore.Kernels.Host;
 public static unsafe class GroupNorm
 {
     private const int ChunkElements = 16384;
+    private const int ReferencePixels = 4;
 
-    /// <summary>Scratch in bytes.</summary>
+    /// <summary>Bytes of scratch that <see cref="Run"/> needs on a pool of <paramref name="workers"/> threads; aligned to 8.</summary>
     public static long ScratchBytes(int n, int pixels, int channels, int groups, int workers) =>
-        ((long)n * Chunks(pixels, channels) * 2 + (long)n * 3) * Padded(channels) * sizeof(float);
+        (long)n * Chunks(pixels, channels) * groups * 2 * sizeof(double) + ((long)n + workers) * 3 * Padded(channels) * sizeof(float);
 
-    /// <param name="gamma">[C], or null with <paramref name="beta"/>.</param>
-    /// <param name="scale">[N, C] with pitch <paramref name="modulationPitch"/>, or null with <paramref name="shift"/>.</param>
+    /// <param name="gamma">[C] or null for 1.</param>
+    /// <param name="beta">[C] or null for 0.</param>
+    /// <param name="scale">[N, C] with pitch <paramref name="modulationPitch"/>, or null for 0.</param>
+    /// <param name="shift">As <paramref name="scale"/>.</param>
+    /// <param name="y">May be <paramref name="x"/>.</param>
     public static void Run(
         WorkerPool pool, float* x, long ldx, float* y, long ldy, int n, int pixels, int channels, int groups, float* gamma, float* beta, float epsilon,
         float* scale, float* shift, long modulationPitch, Activation activation, void* scratch)
@@ -31,33 +38,31 @@ public static unsafe class GroupNorm
         int chunks = Chunks(pixels, channels), padded = Padded(channels);
         var s = new Arguments
         {
-            X = x, Y = y, LdX = ldx, LdY = ldy, Pixels = pixels, Channels = channels, Chunks = chunks, Padded = padded, Activation = activation,
-            Partial = (float*)scratch, Coefficients = (float*)scratch + (long)n * chunks * 2 * padded,
+            X = x, Y = y, LdX = ldx, LdY = ldy, Images = n, Pixels = pixels, Channels = channels, Groups = groups, Chunks = chunks, Padded = padded, Activation = activation,
+            Gamma = gamma, Beta = beta, Scale = scale, Shift = shift, ModulationPitch = modulationPitch, Epsilon = epsilon,
         };
+        s.Partial = (double*)scratch;
+        s.Coefficients = (float*)(s.Partial + (long)n * chunks * groups * 2);
+        s.Sums = s.Coefficients + (long)n * 3 * padded;
         switch (pool.Isa)
         {
-            case Isa.Avx512: pool.For(n * chunks, &Statistics<Simd16Avx512>, &s); break;
-            case Isa.Avx2: pool.For(n * chunks, &Statistics<Simd16Avx2>, &s); break;
-            default: pool.For(n * chunks, &Statistics<Simd16Scalar>, &s); break;
+            case Isa.Avx512: Launch<Simd16Avx512>(pool, &s); break;
+            case Isa.Avx2: Launch<Simd16Avx2>(pool, &s); break;
+            default: Launch<Simd16Scalar>(pool, &s); break;
         }
+    }
 
-        for (int image = 0; image < n; image++)
-        {
-            Combine(
-                s, image, groups, gamma, beta, epsilon, scale == null ? null : scale + image * modulationPitch, shift == null ? null : shift + image * modulationPitch);
-        }
-
-        switch (pool.Isa)
-        {
-            case Isa.Avx512: pool.For(n * chunks, &Apply<Simd16Avx512>, &s); break;
-            case Isa.Avx2: pool.For(n * chunks, &Apply<Simd16Avx2>, &s); break;
-            default: pool.For(n * chunks, &Apply<Simd16Scalar>, &s); break;
-        }
+    private static void Launch<V>(WorkerPool pool, Arguments* s)
+        where V : unmanaged, ISimd16<V>
+    {
+        pool.For(s->Images * s->Chunks, &Statistics<V>, s);
+        pool.For(s->Images, &Combine, s);
+        pool.For(s->Images * s->Chunks, &Apply<V>, s);
     }
 
     private static int Padded(int channels) => (channels + 15) / 16 * 16;
 
-    private static int PixelsPerChunk(int channels) => Math.Clamp(ChunkElements / channels, 16, 4096);
+    private static int PixelsPerChunk(int channels) => Math.Clamp(ChunkElements / channels, 16, 1024);
 
     private static int Chunks(int pixels, int channels)
     {
@@ -67,29 +72,64 @@ public static unsafe class GroupNorm
 
     private struct Arguments
     {
-        public float* X, Y, Partial, Coefficients;
-        public long LdX, LdY;
-        public int Pixels, Channels, Chunks, Padded;
+        public float* X, Y, Coefficients, Sums, Gamma, Beta, Scale, Shift;
+        public double* Partial;
+        public long LdX, LdY, ModulationPitch;
+        public int Images, Pixels, Channels, Groups, Chunks, Padded;
+        public float Epsilon;
         public Activation Activation;
     }
 
+    // Mean and sum of squared deviations of each group over one chunk.
     private static void Statistics<V>(void* state, int item, int worker)
         where V : unmanaged, ISimd16<V>
     {
         var s = (Arguments*)state;
         int image = item / s->Chunks, chunk = item % s->Chunks, size = PixelsPerChunk(s->Channels);
-        int count = Math.Min(size, s->Pixels - chunk * size);
-        float* reference = s->X + (long)image * s->Pixels * s->LdX;
-        float* x = reference + (long)chunk * size * s->LdX;
-        float* sum = s->Partial + (long)item * 2 * s->Padded;
+        int count = Math.Min(size, s->Pixels - chunk * size), width = s->Channels / s->Groups;
+        float* x = s->X + ((long)image * s->Pixels + (long)chunk * size) * s->LdX;
+        float* reference = s->Sums + (long)worker * 3 * s->Padded;
+        float* sum = reference + s->Padded;
         float* square = sum + s->Padded;
+
+        int first = Math.Min(count, ReferencePixels);
+        new Span<float>(reference, s->Channels).Clear();
+        Accumulate<V>(x, s->LdX, first, s->Channels, reference, sum, square);
+        for (int g = 0; g < s->Groups; g++)
+        {
+            float total = 0;
+            for (int c = g * width; c < (g + 1) * width; c++) total += sum[c];
+            new Span<float>(reference + g * width, width).Fill(total / (first * width));
+        }
+
+        Accumulate<V>(x, s->LdX, count, s->Channels, reference, sum, square);
+        double* partial = s->Partial + (long)item * s->Groups * 2;
+        double elements = (double)count * width;
+        for (int g = 0; g < s->Groups; g++)
+        {
+            double a = 0, b = 0;
+            for (int c = g * width; c < (g + 1) * width; c++)
+            {
+                a += sum[c];
+                b += square[c];
+            }
+
+            partial[2 * g] = reference[g * width] + a / elements;
+            partial[2 * g + 1] = Math.Max(0, b - a * a / elements);
+        }
+    }
+
+    // Per channel, sums over pixels of x - reference and of its square.
+    private static void Accumulate<V>(float* x, long ldx, int count, int channels, float* reference, float* sum, float* square)
+        where V : unmanaged, ISimd16<V>
+    {
         int c = 0;
-        for (; c + 32 <= s->Channels; c += 32)
+        for (; c + 32 <= channels; c += 32)
         {
             V k0 = V.Load(reference + c), k1 = V.Load(reference + c + 16);
             V a0 = V.Create(0f), a1 = a0, b0 = a0, b1 = a0;
             float* p = x + c;
-            for (int i = 0; i < count; i++, p += s->LdX)
+            for (int i = 0; i < count; i++, p += ldx)
             {
                 V d0 = V.Load(p) - k0, d1 = V.Load(p + 16) - k1;
                 a0 += d0;
@@ -104,11 +144,11 @@ public static unsafe class GroupNorm
             V.Store(b1, square + c + 16);
         }
 
-        for (; c + 16 <= s->Channels; c += 16)
+        for (; c + 16 <= channels; c += 16)
         {
             V k = V.Load(reference + c), a = V.Create(0f), b = a;
             float* p = x + c;
-            for (int i = 0; i < count; i++, p += s->LdX)
+            for (int i = 0; i < count; i++, p += ldx)
             {
                 V d = V.Load(p) - k;
                 a += d;
@@ -119,11 +159,11 @@ public static unsafe class GroupNorm
             V.Store(b, square + c);
         }
 
-        for (; c < s->Channels; c++)
+        for (; c < channels; c++)
         {
             float k = reference[c], a = 0, b = 0;
             float* p = x + c;
-            for (int i = 0; i < count; i++, p += s->LdX)
+            for (int i = 0; i < count; i++, p += ldx)
             {
                 float d = *p - k;
                 a += d;
@@ -135,35 +175,34 @@ public static unsafe class GroupNorm
         }
     }
 
-    // Turns partial sums into mean, factor and shift per channel.
-    private static void Combine(in Arguments s, int image, int groups, float* gamma, float* beta, float epsilon, float* scale, float* shift)
+    // Turns the chunks' statistics of one image into mean, factor and shift per channel.
+    private static void Combine(void* state, int image, int worker)
     {
-        int width = s.Channels / groups;
-        float* reference = s.X + (long)image * s.Pixels * s.LdX;
-        float* means = s.Coefficients + (long)image * 3 * s.Padded;
-        float* factors = means + s.Padded;
-        float* shifts = factors + s.Padded;
-        for (int g = 0; g < groups; g++)
+        var s = (Arguments*)state;
+        int width = s->Channels / s->Groups, size = PixelsPerChunk(s->Channels);
+        float* scale = s->Scale == null ? null : s->Scale + image * s->ModulationPitch;
+        float* shift = s->Shift == null ? null : s->Shift + image * s->ModulationPitch;
+        float* means = s->Coefficients + (long)image * 3 * s->Padded;
+        float* factors = means + s->Padded;
+        float* shifts = factors + s->Padded;
+        for (int g = 0; g < s->Groups; g++)
         {
             double mean = 0, spread = 0;
-            for (int c = g * width; c < (g + 1) * width; c++) mean += ChannelMean(s, image, reference, c, out _) / width;
-            for (int c = g * width; c < (g + 1) * width; c++)
+            double* p = s->Partial + ((long)image * s->Chunks * s->Groups + g) * 2;
+            for (int chunk = 0; chunk < s->Chunks; chunk++) mean += p[(long)chunk * s->Groups * 2] * Math.Min(size, s->Pixels - chunk * size) / s->Pixels;
+            for (int chunk = 0; chunk < s->Chunks; chunk++)
             {
-                double own = ChannelMean(s, image, reference, c, out double squares);
-                spread += squares + s.Pixels * (own - mean) * (own - mean);
+                double off = p[(long)chunk * s->Groups * 2] - mean;
+                spread += p[(long)chunk * s->Groups * 2 + 1] + (double)Math.Min(size, s->Pixels - chunk * size) * width * off * off;
             }
 
-            double inverse = 1 / Math.Sqrt(spread / ((double)s.Pixels * width) + epsilon);
+            double inverse = 1 / Math.Sqrt(spread / ((double)s->Pixels * width) + s->Epsilon);
             float rounded = (float)mean;
             for (int c = g * width; c < (g + 1) * width; c++)
             {
-                double factor = gamma == null ? inverse : inverse * gamma[c], offset = beta == null ? 0 : beta[c];
-                if (scale != null)
-                {
-                    factor *= 1.0 + scale[c];
-                    offset = offset * (1.0 + scale[c]) + shift[c];
-                }
-
+                double modulation = scale == null ? 1 : 1.0 + scale[c];
+                double factor = (s->Gamma == null ? inverse : inverse * s->Gamma[c]) * modulation;
+                double offset = (s->Beta == null ? 0 : s->Beta[c]) * modulation + (shift == null ? 0 : shift[c]);
                 means[c] = rounded;
                 factors[c] = (float)factor;
                 shifts[c] = (float)(offset - (mean - rounded) * factor);
@@ -171,24 +210,11 @@ public static unsafe class GroupNorm
         }
     }
 
-    private static double ChannelMean(in Arguments s, int image, float* reference, int c, out double squares)
-    {
-        double sum = 0, square = 0;
-        float* p = s.Partial + (long)image * s.Chunks * 2 * s.Padded + c;
-        for (int chunk = 0; chunk < s.Chunks; chunk++, p += 2 * s.Padded)
-        {
-            sum += p[0];
-            square += p[s.Padded];
-        }
-
-        squares = Math.Max(0, square - sum * sum / s.Pixels);
-        return reference[c] + sum / s.Pixels;
-    }
-
     private static void Apply<V>(void* state, int item, int worker)
         where V : unmanaged, ISimd16<V>
     {
         var s = (Arguments*)state;
+        item = s->Images * s->Chunks - 1 - item;
         int image = item / s->Chunks, chunk = item % s->Chunks, size = PixelsPerChunk(s->Channels);
         int count = Math.Min(size, s->Pixels - chunk * size);
         long first = (long)image * s->Pixels + (long)chunk * size;

@@ -1,17 +1,23 @@
-// Layer normalisation and softmax over rows.
+// Layer normalisation, RMS normalisation and softmax over rows.
 //
-//   layer norm  y = (x - mu)/sqrt(var + eps) * gamma + beta over the last axis;  softmax  y = e^(x - max) / sum e^(x - max).
-//   x, y: [rows, C] with a pitch.
+//   layer norm  y = (x - mu)/sqrt(var + eps) * gamma + beta over the last axis
+//   rms norm    y = x/sqrt(mean(x^2) + eps) * gamma
+//   softmax     y = e^(x - max) / sum e^(x - max)
+//   x, y: [rows, C] with a pitch; gamma, beta: [C] or null.
 //
 // Work split  rows, several per item.
-// Numerics    sums over sixteen lanes and one tree; two passes for the variance, because E[x^2] - mu^2 cancels when |mu| >> sigma.
-//             The last partial vector is padded with zeros (sums) or -infinity (maximum). A row of -infinity alone gives zeros.
+// Numerics    sums over sixteen lanes and one tree; two passes for the variance, because E[x^2] - mu^2 cancels when |mu| >> sigma, and
+//             the mean is taken about the row's first element for the same reason; what its rounding to float leaves out is a second
+//             number, subtracted too. The last partial vector is padded so that it adds nothing. A row of -infinity alone gives zeros.
 // Roofline    8 bytes per element when the row fits L1: memory bound; softmax a dozen flops more.
 namespace DiffusionCore.Kernels.Host;
 
 /// <summary>Layer normalisation.</summary>
 public static unsafe class LayerNorm
 {
+    /// <param name="gamma">[channels] or null for 1.</param>
+    /// <param name="beta">[channels] or null for 0.</param>
+    /// <param name="y">May be <paramref name="x"/>.</param>
     public static void Run(WorkerPool pool, float* x, long ldx, float* y, long ldy, int rows, int channels, float* gamma, float* beta, float epsilon)
     {
         var s = new RowArguments { X = x, Y = y, LdX = ldx, LdY = ldy, Rows = rows, Channels = channels, Gamma = gamma, Beta = beta, Epsilon = epsilon };
@@ -19,9 +25,22 @@ public static unsafe class LayerNorm
     }
 }
 
+/// <summary>Normalisation by the root of the mean square.</summary>
+public static unsafe class RmsNorm
+{
+    /// <param name="gamma">[channels] or null for 1.</param>
+    /// <param name="y">May be <paramref name="x"/>.</param>
+    public static void Run(WorkerPool pool, float* x, long ldx, float* y, long ldy, int rows, int channels, float* gamma, float epsilon)
+    {
+        var s = new RowArguments { X = x, Y = y, LdX = ldx, LdY = ldy, Rows = rows, Channels = channels, Gamma = gamma, Epsilon = epsilon };
+        RowArguments.Launch<RmsNormRow>(pool, ref s);
+    }
+}
+
 /// <summary>Softmax over the last axis of a dense array.</summary>
 public static unsafe class Softmax
 {
+    /// <param name="y">May be <paramref name="x"/>.</param>
     public static void Run(WorkerPool pool, float* x, float* y, int rows, int n)
     {
         var s = new RowArguments { X = x, Y = y, LdX = n, LdY = n, Rows = rows, Channels = n };
@@ -76,6 +95,58 @@ internal unsafe struct RowArguments
         for (int k = 0; k < 16; k++) buffer[k] = k < n ? p[k] : pad;
         return V.Load(buffer);
     }
+
+    /// <summary>y = (x - mean - rest)*factor*gamma + beta.</summary>
+    public static void Write<V>(in RowArguments s, float* x, float* y, float mean, float rest, float factor)
+        where V : unmanaged, ISimd16<V>
+    {
+        V m = V.Create(mean), r = V.Create(rest), f = V.Create(factor);
+        int c = 0;
+        for (; c + 16 <= s.Channels; c += 16)
+        {
+            V v = (V.Load(x + c) - m - r) * f;
+            if (s.Gamma != null) v = v * V.Load(s.Gamma + c);
+            if (s.Beta != null) v = v + V.Load(s.Beta + c);
+            V.Store(v, y + c);
+        }
+
+        for (; c < s.Channels; c++)
+        {
+            float v = (x[c] - mean - rest) * factor;
+            if (s.Gamma != null) v *= s.Gamma[c];
+            if (s.Beta != null) v += s.Beta[c];
+            y[c] = v;
+        }
+    }
+
+    /// <summary>Sum over a row of x - k, or of its square.</summary>
+    public static float Sum<V>(float* x, int n, float k, bool squared)
+        where V : unmanaged, ISimd16<V>
+    {
+        V shift = V.Create(k), sum = V.Create(0f);
+        int c = 0;
+        if (squared)
+        {
+            for (; c + 16 <= n; c += 16)
+            {
+                V d = V.Load(x + c) - shift;
+                sum = V.MultiplyAdd(d, d, sum);
+            }
+        }
+        else
+        {
+            for (; c + 16 <= n; c += 16) sum += V.Load(x + c) - shift;
+        }
+
+        if (c < n)
+        {
+            float* buffer = stackalloc float[16];
+            V d = LoadPart<V>(x + c, n - c, k, buffer) - shift;
+            sum = squared ? V.MultiplyAdd(d, d, sum) : sum + d;
+        }
+
+        return V.ReduceAdd(sum);
+    }
 }
 
 internal readonly struct LayerNormRow : IRow
@@ -83,40 +154,18 @@ internal readonly struct LayerNormRow : IRow
     public static unsafe void Apply<V>(in RowArguments s, float* x, float* y)
         where V : unmanaged, ISimd16<V>
     {
-        float* buffer = stackalloc float[16];
-        int whole = s.Channels / 16 * 16, rest = s.Channels - whole;
-        V sum = V.Create(0f);
-        for (int c = 0; c < whole; c += 16) sum += V.Load(x + c);
-        if (rest > 0) sum += RowArguments.LoadPart<V>(x + whole, rest, 0, buffer);
-        float mean = V.ReduceAdd(sum) / s.Channels;
-        V mu = V.Create(mean), square = V.Create(0f);
-        for (int c = 0; c < whole; c += 16)
-        {
-            V d = V.Load(x + c) - mu;
-            square = V.MultiplyAdd(d, d, square);
-        }
-
-        if (rest > 0)
-        {
-            V d = RowArguments.LoadPart<V>(x + whole, rest, mean, buffer) - mu;
-            square = V.MultiplyAdd(d, d, square);
-        }
-
-        float inverse = 1 / MathF.Sqrt(V.ReduceAdd(square) / s.Channels + s.Epsilon);
-        V factor = V.Create(inverse);
-        for (int c = 0; c < whole; c += 16)
-        {
-            V v = (V.Load(x + c) - mu) * factor;
-            if (s.Gamma != null) v = V.MultiplyAdd(v, V.Load(s.Gamma + c), V.Load(s.Beta + c));
-            V.Store(v, y + c);
-        }
-
-        for (int c = whole; c < s.Channels; c++)
-        {
-            float v = (x[c] - mean) * inverse;
-            y[c] = s.Gamma != null ? MathF.FusedMultiplyAdd(v, s.Gamma[c], s.Beta[c]) : v;
-        }
+        float mean = x[0] + RowArguments.Sum<V>(x, s.Channels, x[0], squared: false) / s.Channels;
+        float rest = RowArguments.Sum<V>(x, s.Channels, mean, squared: false) / s.Channels;     // what rounding the mean to float left out
+        float variance = MathF.Max(0, RowArguments.Sum<V>(x, s.Channels, mean, squared: true) / s.Channels - rest * rest);
+        RowArguments.Write<V>(s, x, y, mean, rest, 1 / MathF.Sqrt(variance + s.Epsilon));
     }
+}
+
+internal readonly struct RmsNormRow : IRow
+{
+    public static unsafe void Apply<V>(in RowArguments s, float* x, float* y)
+        where V : unmanaged, ISimd16<V> =>
+        RowArguments.Write<V>(s, x, y, 0, 0, 1 / MathF.Sqrt(RowArguments.Sum<V>(x, s.Channels, 0, squared: true) / s.Channels + s.Epsilon));
 }
 
 internal readonly struct SoftmaxRow : IRow
@@ -152,9 +201,9 @@ internal readonly struct SoftmaxRow : IRow
             for (int k = 0; k < rest; k++) y[whole + k] = buffer[k];
         }
 
-        V inverse = V.Create(1 / V.ReduceAdd(sum));
-        for (int c = 0; c < whole; c += 16) V.Store(V.Load(y + c) * inverse, y + c);
         float scalar = 1 / V.ReduceAdd(sum);
+        V inverse = V.Create(scalar);
+        for (int c = 0; c < whole; c += 16) V.Store(V.Load(y + c) * inverse, y + c);
         for (int c = whole; c < n; c++) y[c] *= scalar;
     }
 }

@@ -1,3 +1,5 @@
+using DiffusionCore.Kernels.Host;
+
 namespace DiffusionCore.Kernels.Tests;
 
 /// <summary>Double-precision functions that the class library lacks.</summary>
@@ -26,4 +28,17 @@ internal static class Reference
     }
 
     public static double Log1P(double x) => x > 1e-4 ? Math.Log(1 + x) : x * (1 - x * (0.5 - x / 3));
+
+    public static double Apply(Activation activation, double x) => activation switch
+    {
+        Activation.None => x,
+        Activation.Silu => x / (1 + Math.Exp(-x)),
+        Activation.Relu => Math.Max(0, x),
+        Activation.Gelu => x / 2 * (1 + Erf(x / Math.Sqrt(2))),
+        Activation.GeluTanh => x / 2 * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x))),
+        Activation.QuickGelu => x / (1 + Math.Exp(-1.702 * x)),
+        Activation.Sigmoid => 1 / (1 + Math.Exp(-x)),
+        Activation.Tanh => Math.Tanh(x),
+        _ => throw new ArgumentOutOfRangeException(nameof(activation)),
+    };
 }
