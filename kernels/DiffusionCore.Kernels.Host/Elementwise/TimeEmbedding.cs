@@ -1,4 +1,13 @@
-// Embeddings of a time: a few hundred numbers per step, computed in double one by one, rounded once.
+// Embeddings of a time: a few hundred numbers per step, one by one.
+//
+//   sinusoidal  y = [sin a, cos a] (flip: [cos a, sin a]), a = scale * (t * f_i), f_i = e^(-ln(maxPeriod) i / (dim/2 - shift))
+//   fourier     y = [sin a, cos a], a = 2 pi w t  (log: w ln t)
+//
+// Numerics    Trained networks saw the sinusoids of float32 arithmetic, where f_i and a are rounded: at t = 1000 that moves a by up to
+//             5e-5, far more than the rounding of the result. So the chain for f_i and a is rounded to float after each
+//             operation, exponential included, as a float32 library does; sine and cosine of the rounded a are exact to half an ulp. Where
+//             that library's own exp is off by one ulp, y differs by |a|*6e-8. Fourier features are computed in double:
+//             their networks take them as given by the formula.
 namespace DiffusionCore.Kernels.Host;
 
 /// <summary>Sinusoidal and Fourier features of times.</summary>
@@ -11,13 +20,15 @@ public static unsafe class TimeEmbedding
     public static void Sinusoidal(float* t, float* y, int n, int dim, bool flip, double shift, double scale, double maxPeriod)
     {
         int half = dim / 2;
-        double slope = -DoubleMath.Log(maxPeriod) / (half - shift);
+        float slope = (float)-DoubleMath.Log(maxPeriod), steps = (float)(half - shift), factor = (float)scale;
         for (int i = 0; i < half; i++)
         {
-            double frequency = scale * DoubleMath.Exp(slope * i);
+            float frequency = (float)DoubleMath.Exp(slope * i / steps);
             for (int r = 0; r < n; r++)
             {
-                var (sin, cos) = DoubleMath.SinCos(frequency * t[r]);
+                float angle = t[r] * frequency;
+                angle = factor * angle;
+                var (sin, cos) = DoubleMath.SinCos(angle);
                 y[(long)r * dim + i] = (float)(flip ? cos : sin);
                 y[(long)r * dim + half + i] = (float)(flip ? sin : cos);
             }
@@ -32,7 +43,7 @@ public static unsafe class TimeEmbedding
     {
         for (int r = 0; r < n; r++)
         {
-            double time = !log ? t[r] : t[r] > 0 ? DoubleMath.Log(t[r]) : Math.Log(t[r]);
+            double time = !log ? t[r] : t[r] > 0 ? DoubleMath.Log(t[r]) : t[r] == 0 ? double.NegativeInfinity : double.NaN;
             for (int i = 0; i < half; i++)
             {
                 var (sin, cos) = DoubleMath.SinCos(2 * Math.PI * time * w[i]);

@@ -7,7 +7,8 @@
 //             A chunk depends on C and P alone.
 // Numerics    sums of x - K and (x - K)^2 with K the group's mean over the chunk's first pixels, so that |mu| >> sigma does not cancel;
 //             per channel in float within a chunk (at most 1024 pixels), then in double over a group's channels and, as mean and sum
-//             of squared deviations (Chan et al. 1983), over chunks. The mean is subtracted as a float, its rounding error folded
+//             of squared deviations (Chan et al. 1983), over chunks. A chunk whose first pixels mislead is summed again about
+//             the mean just found. The mean is subtracted as a float, its rounding error folded
 //             into the shift.
 // Roofline    12 bytes per element against a dozen flops: memory bound; 2 reads are the floor without keeping the map in cache.
 // Ladder      v1 took K from the image's first pixel (an outlier there cost digits) and combined channel by channel on one thread.
@@ -21,6 +22,9 @@ public static unsafe class GroupNorm
 {
     private const int ChunkElements = 16384;
     private const int ReferencePixels = 4;
+
+    /// <summary>Where the correction for K takes more than this share of the sum of squares, K was far off and the chunk is summed again.</summary>
+    private const double MostTaken = 0.9;
 
     /// <summary>Bytes of scratch that <see cref="Run"/> needs on a pool of <paramref name="workers"/> threads; aligned to 8.</summary>
     public static long ScratchBytes(int n, int pixels, int channels, int groups, int workers) =>
@@ -102,20 +106,30 @@ public static unsafe class GroupNorm
             new Span<float>(reference + g * width, width).Fill(total / (first * width));
         }
 
-        Accumulate<V>(x, s->LdX, count, s->Channels, reference, sum, square);
         double* partial = s->Partial + (long)item * s->Groups * 2;
         double elements = (double)count * width;
-        for (int g = 0; g < s->Groups; g++)
+        for (int attempt = 0; attempt < 2; attempt++)
         {
-            double a = 0, b = 0;
-            for (int c = g * width; c < (g + 1) * width; c++)
+            Accumulate<V>(x, s->LdX, count, s->Channels, reference, sum, square);
+            bool again = false;
+            for (int g = 0; g < s->Groups; g++)
             {
-                a += sum[c];
-                b += square[c];
+                double a = 0, b = 0;
+                for (int c = g * width; c < (g + 1) * width; c++)
+                {
+                    a += sum[c];
+                    b += square[c];
+                }
+
+                double mean = reference[g * width] + a / elements, taken = a * a / elements;
+                partial[2 * g] = mean;
+                partial[2 * g + 1] = Math.Max(0, b - taken);
+                if (taken <= MostTaken * b) continue;
+                again = true;
+                new Span<float>(reference + g * width, width).Fill((float)mean);
             }
 
-            partial[2 * g] = reference[g * width] + a / elements;
-            partial[2 * g + 1] = Math.Max(0, b - a * a / elements);
+            if (!again) break;
         }
     }
 

@@ -3,16 +3,20 @@
 //   nearest  y[i, j] = x[floor(i H / OH), floor(j W / OW)]
 //   average  mean over a window; the divisor counts real pixels, or padded ones too
 //   fir      zeros inserted (Up), padding, correlation with the flipped separable taps, each Down-th sample kept
+//   x: [N, H, W, C], y: [N, OH, OW, C], with a pitch of ldx, ldy floats between pixels
 //
 // Work split  output rows.
-// Numerics    a pixel's sum runs over its window in row-major order by FMA, the same per channel whatever the vector.
+// Numerics    a pixel's sum runs over its window in row-major order (fir: by FMA), the same per channel whatever the vector.
 // Roofline    memory bound but for long taps.
 namespace DiffusionCore.Kernels.Host;
 
-/// <summary>A window over a map. Extents in pixels; channels are contiguous.</summary>
+/// <summary>A window over a map. Extents in pixels; the channels of a pixel are contiguous.</summary>
 public struct WindowShape
 {
     public int Batch, Height, Width, Channels, OutHeight, OutWidth;
+
+    /// <summary>Floats between pixels; 0 stands for <see cref="Channels"/>.</summary>
+    public long LdX, LdY;
     public int KernelH, KernelW, StrideH, StrideW, PadTop, PadLeft, PadBottom, PadRight;
     public bool CountPadding;
 }
@@ -20,15 +24,17 @@ public struct WindowShape
 /// <summary>Resampling kernels.</summary>
 public static unsafe class Resample
 {
-    public static void Nearest(WorkerPool pool, float* x, float* y, int batch, int height, int width, int channels, int outHeight, int outWidth)
+    public static void Nearest(WorkerPool pool, float* x, float* y, int batch, int height, int width, int channels, int outHeight, int outWidth, long ldx = 0, long ldy = 0)
     {
-        var s = new Arguments { X = x, Y = y, Shape = new WindowShape { Batch = batch, Height = height, Width = width, Channels = channels, OutHeight = outHeight, OutWidth = outWidth } };
+        var s = new Arguments { X = x, Y = y, Shape = Map(batch, height, width, channels, outHeight, outWidth, ldx, ldy) };
         pool.For(batch * outHeight, &NearestRow, &s);
     }
 
     public static void Average(WorkerPool pool, in WindowShape shape, float* x, float* y)
     {
         var s = new Arguments { X = x, Y = y, Shape = shape };
+        if (s.Shape.LdX == 0) s.Shape.LdX = shape.Channels;
+        if (s.Shape.LdY == 0) s.Shape.LdY = shape.Channels;
         int rows = shape.Batch * shape.OutHeight;
         switch (pool.Isa)
         {
@@ -40,12 +46,12 @@ public static unsafe class Resample
 
     /// <param name="taps">The separable kernel, <paramref name="tapCount"/> numbers; the plane kernel is its outer product.</param>
     public static void Fir(
-        WorkerPool pool, float* x, float* y, int batch, int height, int width, int channels, int outHeight, int outWidth, float* taps, int tapCount, int up, int down, int padBefore)
+        WorkerPool pool, float* x, float* y, int batch, int height, int width, int channels, int outHeight, int outWidth, float* taps, int tapCount, int up, int down, int padBefore, long ldx = 0, long ldy = 0)
     {
         var s = new Arguments
         {
             X = x, Y = y, Taps = taps, TapCount = tapCount, Up = up, Down = down, PadBefore = padBefore,
-            Shape = new WindowShape { Batch = batch, Height = height, Width = width, Channels = channels, OutHeight = outHeight, OutWidth = outWidth },
+            Shape = Map(batch, height, width, channels, outHeight, outWidth, ldx, ldy),
         };
         int rows = batch * outHeight;
         switch (pool.Isa)
@@ -55,6 +61,12 @@ public static unsafe class Resample
             default: pool.For(rows, &FirRow<Simd16Scalar>, &s); break;
         }
     }
+
+    private static WindowShape Map(int batch, int height, int width, int channels, int outHeight, int outWidth, long ldx, long ldy) => new()
+    {
+        Batch = batch, Height = height, Width = width, Channels = channels, OutHeight = outHeight, OutWidth = outWidth,
+        LdX = ldx == 0 ? channels : ldx, LdY = ldy == 0 ? channels : ldy,
+    };
 
     private struct Arguments
     {
@@ -68,11 +80,11 @@ public static unsafe class Resample
         var a = (Arguments*)state;
         ref readonly var s = ref a->Shape;
         int image = item / s.OutHeight, i = item % s.OutHeight;
-        float* row = a->X + ((long)image * s.Height + (long)i * s.Height / s.OutHeight) * s.Width * s.Channels;
-        float* y = a->Y + (long)item * s.OutWidth * s.Channels;
-        for (int j = 0; j < s.OutWidth; j++, y += s.Channels)
+        float* row = a->X + ((long)image * s.Height + (long)i * s.Height / s.OutHeight) * s.Width * s.LdX;
+        float* y = a->Y + (long)item * s.OutWidth * s.LdY;
+        for (int j = 0; j < s.OutWidth; j++, y += s.LdY)
         {
-            float* p = row + (long)j * s.Width / s.OutWidth * s.Channels;
+            float* p = row + (long)j * s.Width / s.OutWidth * s.LdX;
             if (s.Channels >= 8) Buffer.MemoryCopy(p, y, s.Channels * 4L, s.Channels * 4L);
             else for (int c = 0; c < s.Channels; c++) y[c] = p[c];
         }
@@ -85,9 +97,9 @@ public static unsafe class Resample
         ref readonly var s = ref a->Shape;
         int image = item / s.OutHeight, top = item % s.OutHeight * s.StrideH - s.PadTop;
         int bottom = Math.Min(top + s.KernelH, s.Height + s.PadBottom);
-        float* map = a->X + (long)image * s.Height * s.Width * s.Channels;
-        float* y = a->Y + (long)item * s.OutWidth * s.Channels;
-        for (int j = 0; j < s.OutWidth; j++, y += s.Channels)
+        float* map = a->X + (long)image * s.Height * s.Width * s.LdX;
+        float* y = a->Y + (long)item * s.OutWidth * s.LdY;
+        for (int j = 0; j < s.OutWidth; j++, y += s.LdY)
         {
             int left = j * s.StrideW - s.PadLeft, right = Math.Min(left + s.KernelW, s.Width + s.PadRight);
             int r0 = Math.Max(top, 0), r1 = Math.Min(bottom, s.Height), c0 = Math.Max(left, 0), c1 = Math.Min(right, s.Width);
@@ -97,7 +109,7 @@ public static unsafe class Resample
             {
                 V sum = V.Create(0f);
                 for (int r = r0; r < r1; r++)
-                    for (int q = c0; q < c1; q++) sum += V.Load(map + ((long)r * s.Width + q) * s.Channels + c);
+                    for (int q = c0; q < c1; q++) sum += V.Load(map + ((long)r * s.Width + q) * s.LdX + c);
                 V.Store(sum / V.Create(divisor), y + c);
             }
 
@@ -105,7 +117,7 @@ public static unsafe class Resample
             {
                 float sum = 0;
                 for (int r = r0; r < r1; r++)
-                    for (int q = c0; q < c1; q++) sum += map[((long)r * s.Width + q) * s.Channels + c];
+                    for (int q = c0; q < c1; q++) sum += map[((long)r * s.Width + q) * s.LdX + c];
                 y[c] = sum / divisor;
             }
         }
@@ -117,10 +129,10 @@ public static unsafe class Resample
         var a = (Arguments*)state;
         ref readonly var s = ref a->Shape;
         int image = item / s.OutHeight, top = item % s.OutHeight * a->Down - a->PadBefore;
-        float* map = a->X + (long)image * s.Height * s.Width * s.Channels;
-        float* y = a->Y + (long)item * s.OutWidth * s.Channels;
+        float* map = a->X + (long)image * s.Height * s.Width * s.LdX;
+        float* y = a->Y + (long)item * s.OutWidth * s.LdY;
         float* scalar = stackalloc float[16];
-        for (int j = 0; j < s.OutWidth; j++, y += s.Channels)
+        for (int j = 0; j < s.OutWidth; j++, y += s.LdY)
         {
             int left = j * a->Down - a->PadBefore;
             for (int c = 0; c < s.Channels; c += 16)
@@ -129,16 +141,12 @@ public static unsafe class Resample
                 int lanes = Math.Min(16, s.Channels - c);
                 V sum = V.Create(0f);
                 new Span<float>(scalar, 16).Clear();
-                for (int i = 0; i < a->TapCount; i++)
+                for (int i = FirstTap(top, a->Up), r = (top + i) / a->Up; i < a->TapCount && r < s.Height; i += a->Up, r++)
                 {
-                    int r = top + i;
-                    if (r < 0 || r % a->Up != 0 || r / a->Up >= s.Height) continue;
-                    for (int k = 0; k < a->TapCount; k++)
+                    for (int k = FirstTap(left, a->Up), q = (left + k) / a->Up; k < a->TapCount && q < s.Width; k += a->Up, q++)
                     {
-                        int q = left + k;
-                        if (q < 0 || q % a->Up != 0 || q / a->Up >= s.Width) continue;
                         float weight = a->Taps[a->TapCount - 1 - i] * a->Taps[a->TapCount - 1 - k];
-                        float* p = map + ((long)(r / a->Up) * s.Width + q / a->Up) * s.Channels + c;
+                        float* p = map + ((long)r * s.Width + q) * s.LdX + c;
                         if (whole) sum = V.MultiplyAdd(V.Create(weight), V.Load(p), sum);
                         else for (int l = 0; l < lanes; l++) scalar[l] = MathF.FusedMultiplyAdd(weight, p[l], scalar[l]);
                     }
@@ -148,5 +156,13 @@ public static unsafe class Resample
                 else for (int l = 0; l < lanes; l++) y[c + l] = scalar[l];
             }
         }
+    }
+
+    // The first tap that meets a pixel and not an inserted zero or the padding: top + tap is a multiple of up and not negative.
+    private static int FirstTap(int top, int up)
+    {
+        if (top <= 0) return -top;
+        int over = top % up;
+        return over == 0 ? 0 : up - over;
     }
 }

@@ -27,7 +27,10 @@ public static unsafe class SamplerStep
         public bool Rederive;
         public float X, D, E, H1, H2, H3, N;
 
-        /// <summary>Channels of a latent where the model's output holds 2C per pixel, the second half for the variance; else 0.</summary>
+        /// <summary>
+        /// Channels of a latent where the model's output holds 2C per pixel, the second half v for the variance; else 0. Then N is multiplied by
+        /// exp(log variance / 2), log variance = (v + 1)/2*(MaxLog - MinLog) + MinLog; with -1 and 1 as bounds v is the log variance itself.
+        /// </summary>
         public int VarianceChannels;
         public float VarianceMinLog, VarianceMaxLog;
     }
@@ -110,14 +113,18 @@ public static unsafe class SamplerStep
         where V : unmanaged, ISimd16<V>
     {
         if (a->VarianceChannels == 0) return Load<V>(model + (long)image * a->Elements + element, lanes, buffer);
-        int c = a->VarianceChannels;
-        float* p = model + 2L * image * a->Elements;
-        for (int k = 0; k < 16; k++)
+        // Pixels of 2C outputs: one division, then the index runs along and jumps over the half that is not wanted.
+        int c = a->VarianceChannels, channel = element % c;
+        float* p = model + 2L * ((long)image * a->Elements + element - channel) + channel + (variance ? c : 0);
+        for (int k = 0; k < lanes; k++)
         {
-            int e = element + Math.Min(k, lanes - 1);
-            buffer[k] = p[(long)(e / c) * 2 * c + e % c + (variance ? c : 0)];
+            buffer[k] = *p++;
+            if (++channel != c) continue;
+            channel = 0;
+            p += c;
         }
 
+        for (int k = lanes; k < 16; k++) buffer[k] = 0;
         return V.Load(buffer);
     }
 
