@@ -77,10 +77,10 @@ public sealed class TorchCpuGenerator : INoiseSource
     {
         for (int j = 0; j < Block / 2; j++)
         {
-            double radius = Math.Sqrt(-2 * DoubleMath.Log(1 - d[j]));
-            var (sin, cos) = DoubleMath.SinCos(2 * Math.PI * d[j + Block / 2]);
-            d[j] = (float)(radius * cos);
-            d[j + Block / 2] = (float)(radius * sin);
+            float radius = MathF.Sqrt(-2 * (float)DoubleMath.Log(1 - d[j]));
+            var (sin, cos) = DoubleMath.SinCos(2 * MathF.PI * d[j + Block / 2]);
+            d[j] = radius * (float)cos;
+            d[j + Block / 2] = radius * (float)sin;
         }
     }
 

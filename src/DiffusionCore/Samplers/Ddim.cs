@@ -19,7 +19,7 @@ public static class Ddim
             double deviation = options.Eta * Math.Sqrt(Math.Max(0, (1 - next) / (1 - bar) * (1 - bar / next)));
             evaluations.Add(new Evaluation
             {
-                Time = t, Step = i, Alpha = Math.Sqrt(bar), Sigma = Math.Sqrt(1 - bar), D = Math.Sqrt(next), E = Math.Sqrt(Math.Max(0, 1 - next - deviation * deviation)), N = deviation,
+                Time = t, Step = i, Alpha = Math.Sqrt(bar), Sigma = Math.Sqrt(1 - bar), D = Math.Sqrt(next), E = Math.Sqrt(Math.Max(0, 1 - next - deviation * deviation)), N = deviation, DrawsNoise = options.Eta > 0,
             });
         }
 

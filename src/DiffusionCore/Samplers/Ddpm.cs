@@ -1,3 +1,4 @@
+using DiffusionCore.Kernels.Host;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Samplers;
@@ -33,7 +34,8 @@ public static class Ddpm
     /// <summary>The update from alpha-bar to the previous, less noisy one.</summary>
     internal static Evaluation At(double bar, double previousBar, int t, string varianceType)
     {
-        double alpha = bar / previousBar, beta = 1 - alpha;
+        // Rounded as in the training codes: beta at the quiet end comes out to three digits only, and a run of a thousand steps shows it.
+        double alpha = (float)(bar / previousBar), beta = 1 - alpha;
         double small = Math.Max((1 - previousBar) / (1 - bar) * beta, SmallestVariance);
         double noise = t == 0 ? 0 : varianceType switch
         {
@@ -46,7 +48,7 @@ public static class Ddpm
             Time = t, Alpha = Math.Sqrt(bar), Sigma = Math.Sqrt(1 - bar), D = Math.Sqrt(previousBar) * beta / (1 - bar), X = Math.Sqrt(alpha) * (1 - previousBar) / (1 - bar), N = noise,
             LearnedVariance = noise == 0 ? null : varianceType switch
             {
-                "learned_range" => (Math.Log(small), Math.Log(beta)),
+                "learned_range" => (DoubleMath.Log(small), DoubleMath.Log(beta)),
                 _ => null,
             },
         };

@@ -1,4 +1,6 @@
+using DiffusionCore.Kernels.Host;
 using DiffusionCore.Runtime;
+using static DiffusionCore.Samplers.SolverMath;
 
 namespace DiffusionCore.Samplers;
 
@@ -50,10 +52,11 @@ public static class DpmSolverMultistep
             }
             else if (data)
             {
-                x = sigmaNext / sigma * Math.Exp(-h);
+                x = sigmaNext / sigma * (ExpM1(-h) + 1);
                 phi1 = -alphaNext * ExpM1(-2 * h);
                 phi2 = alphaNext * (ExpM1(-2 * h) / (2 * h) + 1);
-                phi3 = -alphaNext * ((ExpM1(-2 * h) + 2 * h) / (4 * h * h) - 0.5);
+                // The expansion has +0.5 here; the peers have -0.5, and third order is of no use then. Theirs is kept: the same seed gives the same image.
+                phi3 = -alphaNext * ((ExpM1(-2 * h) + 2 * h) / (4 * h * h) + 0.5);
                 noise = sigmaNext * Math.Sqrt(-ExpM1(-2 * h));
             }
             else
@@ -91,25 +94,22 @@ public static class DpmSolverMultistep
             if (second != 0) history.Add(new HistoryTerm((known - 2) % slots, second));
             return new Evaluation
             {
-                Time = 0, Alpha = alpha, Sigma = sigma, X = x, D = data ? m : 0, E = data ? 0 : m, N = noise, History = history,
+                Time = 0, Alpha = alpha, Sigma = sigma, X = x, D = data ? m : 0, E = data ? 0 : m, N = noise, DrawsNoise = noisy, History = history,
                 Keep = config.SolverOrder == 1 ? Kept.None : data ? Kept.Denoised : Kept.Epsilon, KeepSlot = known % slots,
             };
         }
     }
 
-    // e^x - 1 without cancellation near 0.
-    private static double ExpM1(double x) => Math.Abs(x) < 1e-5 ? x + x * x / 2 + x * x * x / 6 : Math.Exp(x) - 1;
-
     private static (double Alpha, double Sigma, double Lambda) Split(double level)
     {
         double alpha = 1 / Math.Sqrt(level * level + 1);
-        return (alpha, level * alpha, -Math.Log(level));
+        return (alpha, level * alpha, level == 0 ? double.PositiveInfinity : -DoubleMath.Log(level));
     }
 
     private static SigmaGrid Grid(SchedulerConfig config, SamplerOptions options)
     {
         var schedule = NoiseSchedule.Build(config, finiteSigmas: true);
-        double[] table = schedule.Sigmas(), logs = Array.ConvertAll(table, Math.Log);
+        double[] table = schedule.Sigmas(), logs = Array.ConvertAll(table, DoubleMath.Log);
         double last = config.FinalSigmaZero ? 0 : table[0];
         if (options.Sigmas is { } given)
         {
@@ -118,7 +118,7 @@ public static class DpmSolverMultistep
         }
 
         // Training steps noisier than lambda_min_clipped are left out (unbounded lambda of the cosine schedule).
-        int top = table.Length - Array.FindAll(table, s => -Math.Log(s) < config.LambdaMinClipped).Length;
+        int top = table.Length - Array.FindAll(table, s => -DoubleMath.Log(s) < config.LambdaMinClipped).Length;
         double[] times = options.Timesteps ?? NoiseSchedule.SpacedTimesteps(
             config.Spacing, top, options.Steps, config.Spacing == "leading" ? config.StepsOffset : 0, options.Steps + 1);
         double[] levels;
@@ -132,8 +132,9 @@ public static class DpmSolverMultistep
         if (config.SigmaSchedule.Length > 0)
         {
             levels = SigmaSchedule.Build(config.SigmaSchedule, config.SigmaMin ?? table[0], config.SigmaMax ?? table[^1], times.Length);
-            bool whole = config.BetaSchedule != "squaredcos_cap_v2" && config.SigmaSchedule is "karras" or "lu";
-            times = Array.ConvertAll(levels, s => TimeFor(s, whole || config.SigmaSchedule is "exponential" or "beta" == false));
+            // The network is told whole training steps; the peers round in two of the schedules and cut in the others.
+            bool rounds = config.SigmaSchedule is "karras" or "lu" && config.BetaSchedule != "squaredcos_cap_v2";
+            times = Array.ConvertAll(levels, s => rounds ? Math.Round(SigmaGrid.TimeOf(s, logs)) : Math.Truncate(SigmaGrid.TimeOf(s, logs)));
         }
         else
         {
@@ -141,11 +142,5 @@ public static class DpmSolverMultistep
         }
 
         return new SigmaGrid([.. levels, last], times);
-
-        double TimeFor(double sigma, bool whole)
-        {
-            double t = SigmaGrid.TimeOf(sigma, logs);
-            return whole ? Math.Round(t) : t;
-        }
     }
 }

@@ -21,13 +21,15 @@ public readonly record struct HistoryTerm(int Slot, double Coefficient);
 /// <code>
 /// m    = network(InputScale * x, Time)                     x = Alpha*x0 + Sigma*eps
 /// x0   = from m by the prediction type; clipped; eps likewise
-/// x    = X*x + D*x0 + E*eps + sum of History + N*noise      noise is drawn where N is not 0 (or the variance is learned)
+/// x    = X*x + D*x0 + E*eps + sum of History + N*noise      noise is drawn where DrawsNoise says
 /// slot = Keep                                              written after History was read
 /// </code>
 /// A solver with several evaluations per step is several of these; what it needs from the first (the latent, a derivative) it keeps in slots.
 /// </summary>
 public sealed record Evaluation
 {
+    private readonly bool drawsNoise;
+
     /// <summary>The time that the network is told.</summary>
     public required double Time { get; init; }
 
@@ -54,7 +56,11 @@ public sealed record Evaluation
     /// <summary>log of the least and the largest variance where the network predicts it in between; N is then 1.</summary>
     public (double Minimum, double Maximum)? LearnedVariance { get; init; }
 
-    public bool DrawsNoise => N != 0;
+    /// <summary>
+    /// Whether noise is drawn. Always where N is not 0; some solvers draw every step whatever N, and a generator that serves several runs must
+    /// then move on as theirs does.
+    /// </summary>
+    public bool DrawsNoise { get => drawsNoise || N != 0; init => drawsNoise = value; }
 
     /// <summary>Which step of the schedule this belongs to, from 0.</summary>
     public int Step { get; init; }
@@ -87,6 +93,8 @@ public sealed record SamplerPlan
     public double ThresholdRatio { get; init; }
 
     public double ThresholdMaximum { get; init; } = 1;
+
+    public bool Clips => ThresholdRatio > 0 || !double.IsPositiveInfinity(Clip);
 
     /// <summary>Timesteps of the schedule, first step first (one per evaluation where a solver repeats them).</summary>
     public required double[] Timesteps { get; init; }

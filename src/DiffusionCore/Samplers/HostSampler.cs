@@ -5,17 +5,25 @@ namespace DiffusionCore.Samplers;
 /// <summary>Runs a plan in double on the host with any function as the network: the definition that the fused step is held to, and what tests drive.</summary>
 public static class HostSampler
 {
-    /// <param name="x">The first latent, already scaled; it is not changed.</param>
-    /// <param name="network">(input, time) to prediction; the input is InputScale * x.</param>
+    /// <param name="x">The first latents [image][element], already scaled; they are not changed.</param>
+    /// <param name="network">
+    /// (input, time) to prediction; the input is InputScale * x. Where the network also predicts the variance it returns twice as many numbers,
+    /// for each image the prediction and then the variance.
+    /// </param>
     /// <param name="noise">Called once per evaluation that draws noise; fills its argument.</param>
-    public static double[] Run(SamplerPlan plan, double[] x, Func<double[], double, double[]> network, Action<double[]>? noise = null)
+    /// <param name="images">Images in x; a dynamic threshold belongs to one image.</param>
+    /// <param name="after">Called after each update with the evaluation and the new latents.</param>
+    public static double[] Run(
+        SamplerPlan plan, double[] x, Func<double[], double, double[]> network, Action<double[]>? noise = null, int images = 1, Action<Evaluation, double[]>? after = null)
     {
         x = (double[])x.Clone();
+        int elements = x.Length / images;
         var slots = new double[plan.Slots][];
         var z = new double[x.Length];
         foreach (var e in plan.Evaluations)
         {
-            double[] m = network(Array.ConvertAll(x, v => e.InputScale * v), e.Time);
+            double[] output = network(Array.ConvertAll(x, v => e.InputScale * v), e.Time);
+            double[] m = Half(output, x.Length, elements, 0), variance = Half(output, x.Length, elements, 1);
             var numbers = StepNumbers.Of(plan.Prediction, e.Alpha, e.Sigma);
             var denoised = new double[x.Length];
             var epsilon = new double[x.Length];
@@ -25,37 +33,59 @@ public static class HostSampler
                 epsilon[i] = numbers.A1 * x[i] + numbers.B1 * m[i];
             }
 
-            double bound = plan.Clip, divisor = 1;
-            if (plan.ThresholdRatio > 0)
+            for (int image = 0; image < images; image++) Clip(plan, denoised.AsSpan(image * elements, elements));
+            if (plan.ClipRederivesEpsilon && plan.Clips)
             {
-                double[] sorted = [.. denoised.Select(Math.Abs).Order()];
-                double at = plan.ThresholdRatio * (sorted.Length - 1);
-                int below = (int)at;
-                double quantile = sorted[below] + (below + 1 < sorted.Length ? (at - below) * (sorted[below + 1] - sorted[below]) : 0);
-                bound = divisor = Math.Clamp(quantile, 1, Math.Max(1, plan.ThresholdMaximum));
-            }
-
-            if (!double.IsPositiveInfinity(bound))
-            {
-                for (int i = 0; i < x.Length; i++)
-                {
-                    denoised[i] = Math.Clamp(denoised[i], -bound, bound) / divisor;
-                    if (plan.ClipRederivesEpsilon) epsilon[i] = numbers.P * x[i] + numbers.Q * denoised[i];
-                }
+                for (int i = 0; i < x.Length; i++) epsilon[i] = numbers.P * x[i] + numbers.Q * denoised[i];
             }
 
             if (e.DrawsNoise) noise?.Invoke(z);
             var next = new double[x.Length];
             for (int i = 0; i < x.Length; i++)
             {
-                next[i] = e.X * x[i] + e.D * denoised[i] + e.E * epsilon[i] + (e.DrawsNoise ? e.N * z[i] : 0);
+                next[i] = e.X * x[i] + e.D * denoised[i] + e.E * epsilon[i] + (e.DrawsNoise ? e.N * Deviation(e, variance, i) * z[i] : 0);
                 foreach (var term in e.History) next[i] += term.Coefficient * slots[term.Slot][i];
             }
 
             if (e.Keep != Kept.None) slots[e.KeepSlot] = e.Keep switch { Kept.Denoised => denoised, Kept.Epsilon => epsilon, _ => x };
             x = next;
+            after?.Invoke(e, x);
         }
 
         return x;
+    }
+
+    private static void Clip(SamplerPlan plan, Span<double> denoised)
+    {
+        if (!plan.Clips) return;
+        double bound = plan.Clip, divisor = 1;
+        if (plan.ThresholdRatio > 0)
+        {
+            var sorted = new double[denoised.Length];
+            for (int i = 0; i < sorted.Length; i++) sorted[i] = Math.Abs(denoised[i]);
+            Array.Sort(sorted);
+            double at = plan.ThresholdRatio * (sorted.Length - 1);
+            int below = (int)at;
+            double quantile = sorted[below] + (below + 1 < sorted.Length ? (at - below) * (sorted[below + 1] - sorted[below]) : 0);
+            bound = divisor = Math.Min(Math.Max(quantile, 1), plan.ThresholdMaximum);
+        }
+
+        foreach (ref double v in denoised) v = Math.Clamp(v, -bound, bound) / divisor;
+    }
+
+    private static double Deviation(Evaluation e, double[] variance, int i)
+    {
+        if (e.LearnedVariance is not { } bounds) return 1;
+        double share = (variance[i] + 1) / 2;
+        return Math.Exp(0.5 * (share * bounds.Maximum + (1 - share) * bounds.Minimum));
+    }
+
+    // The prediction (0) or the variance (1) of every image; the whole output where the network predicts no variance.
+    private static double[] Half(double[] output, int total, int elements, int which)
+    {
+        if (output.Length != 2 * total) return output;
+        var half = new double[total];
+        for (int first = 0; first < total; first += elements) Array.Copy(output, 2 * first + which * elements, half, first, elements);
+        return half;
     }
 }

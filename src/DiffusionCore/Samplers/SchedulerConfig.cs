@@ -6,7 +6,7 @@ namespace DiffusionCore.Samplers;
 /// <summary>The fields of a scheduler_config.json, with the defaults of its class, checked.</summary>
 public sealed record SchedulerConfig
 {
-    internal static readonly string[] Classes =
+    public static readonly string[] Classes =
         ["DDPMScheduler", "DDIMScheduler", "EulerDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler"];
 
     public string ClassName { get; init; } = "DDPMScheduler";

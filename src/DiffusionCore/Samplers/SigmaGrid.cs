@@ -1,3 +1,4 @@
+using DiffusionCore.Kernels.Host;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Samplers;
@@ -11,7 +12,7 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
     {
         var schedule = NoiseSchedule.Build(config, finiteSigmas: true);
         double[] table = schedule.Sigmas(), levels, times;
-        double[] logs = Array.ConvertAll(table, Math.Log);
+        double[] logs = Array.ConvertAll(table, DoubleMath.Log);
         if (options.Sigmas is { } given)
         {
             levels = given[^1] == 0 ? given[..^1] : given;
@@ -24,7 +25,8 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
         levels = Array.ConvertAll(times, t => NoiseSchedule.Interpolate(t, table));
         if (config.LogLinearInterpolation && options.Timesteps is null)
         {
-            levels = [.. NoiseSchedule.Linspace(Math.Log(table[0]), Math.Log(table[^1]), n + 1).Reverse().Select(Math.Exp).Take(n)];
+            // One level more than steps: the last step ends at the least level of the training, the final one is never reached.
+            levels = SigmaSchedule.Exponential(table[0], table[^1], n + 1);
         }
 
         if (config.SigmaSchedule.Length > 0)
@@ -34,14 +36,14 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
         }
 
         double last = config.FinalSigmaZero ? 0 : table[0];
-        if (config.ContinuousTimesteps && config.Prediction == Prediction.V) times = Array.ConvertAll(levels, s => 0.25 * Math.Log(s));
+        if (config.ContinuousTimesteps && config.Prediction == Prediction.V) times = Array.ConvertAll(levels, s => 0.25 * DoubleMath.Log(s));
         return new SigmaGrid([.. levels, last], times);
     }
 
     /// <summary>The training step, with fraction, whose noise level this is; linear in ln sigma.</summary>
     public static double TimeOf(double sigma, double[] logs)
     {
-        double log = Math.Log(Math.Max(sigma, 1e-10));
+        double log = DoubleMath.Log(Math.Max(sigma, 1e-10));
         int low = Math.Clamp(Array.FindLastIndex(logs, l => log >= l), 0, logs.Length - 2);
         double weight = Math.Clamp((logs[low] - log) / (logs[low] - logs[low + 1]), 0, 1);
         return (1 - weight) * low + weight * (low + 1);

@@ -1,3 +1,5 @@
+using DiffusionCore.Kernels.Host;
+
 namespace DiffusionCore.Samplers;
 
 /// <summary>Ways to place noise levels between the largest and the smallest. Each returns n levels, falling, without a final zero.</summary>
@@ -17,13 +19,13 @@ public static class SigmaSchedule
     /// <summary>Karras et al. 2022, eq. 5: even in sigma^(1/rho).</summary>
     public static double[] Karras(double minimum, double maximum, int n, double rho = 7)
     {
-        double low = Math.Pow(minimum, 1 / rho), high = Math.Pow(maximum, 1 / rho);
-        return [.. NoiseSchedule.Linspace(0, 1, n).Select(r => Math.Pow(high + r * (low - high), rho))];
+        double low = SolverMath.Pow(minimum, 1 / rho), high = SolverMath.Pow(maximum, 1 / rho);
+        return [.. NoiseSchedule.Linspace(0, 1, n).Select(r => SolverMath.Pow(high + r * (low - high), rho))];
     }
 
     /// <summary>Even in ln sigma.</summary>
     public static double[] Exponential(double minimum, double maximum, int n) =>
-        [.. NoiseSchedule.Linspace(Math.Log(maximum), Math.Log(minimum), n).Select(Math.Exp)];
+        [.. NoiseSchedule.Linspace(DoubleMath.Log(maximum), DoubleMath.Log(minimum), n).Select(DoubleMath.Exp)];
 
     /// <summary>Even in log-SNR (Lu et al. 2022), given as noise levels.</summary>
     public static double[] Lu(double minimum, double maximum, int n) => Exponential(minimum, maximum, n);
@@ -62,8 +64,8 @@ public static class SigmaSchedule
             fraction = d / (1 + fraction);
         }
 
-        double front = a * Math.Log(x) + b * Math.Log(1 - x) - LogBeta(a, b) - Math.Log(a);
-        return Math.Exp(front) / (1 + fraction);
+        double front = a * DoubleMath.Log(x) + b * DoubleMath.Log(1 - x) - LogBeta(a, b) - DoubleMath.Log(a);
+        return DoubleMath.Exp(front) / (1 + fraction);
     }
 
     private static double LogBeta(double a, double b) => LogGamma(a) + LogGamma(b) - LogGamma(a + b);
@@ -72,8 +74,8 @@ public static class SigmaSchedule
     private static double LogGamma(double x)
     {
         double shift = 0;
-        while (x < 12) shift -= Math.Log(x++);
+        while (x < 12) shift -= DoubleMath.Log(x++);
         double r = 1 / (x * x);
-        return shift + (x - 0.5) * Math.Log(x) - x + 0.5 * Math.Log(2 * Math.PI) + (1.0 / 12 - r * (1.0 / 360 - r * (1.0 / 1260 - r * (1.0 / 1680)))) / x;
+        return shift + (x - 0.5) * DoubleMath.Log(x) - x + 0.5 * DoubleMath.Log(2 * Math.PI) + (1.0 / 12 - r * (1.0 / 360 - r * (1.0 / 1260 - r * (1.0 / 1680)))) / x;
     }
 }

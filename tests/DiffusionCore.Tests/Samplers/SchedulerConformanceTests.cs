@@ -1,0 +1,192 @@
+using System.Text.Json;
+using DiffusionCore.Noise;
+using DiffusionCore.Samplers;
+
+namespace DiffusionCore.Tests.Samplers;
+
+/// <summary>Every case of the peers' scheduler data whose class exists here: timesteps, noise levels and values of whole runs.</summary>
+public sealed class SchedulerConformanceTests
+{
+    private const string Upstream = "schedulers.json", Generated = "schedulers_generated.json";
+
+    // Times and levels are float32 at the peers.
+    private const double GridTolerance = 1e-6;
+
+    // Lists of the data are cut here.
+    private const int LongList = 120;
+
+    public static TheoryData<string> GeneratedNames => SchedulerCase.Names(Generated);
+
+    public static TheoryData<string> UpstreamNames => SchedulerCase.Names(Upstream);
+
+    [ConformanceFact]
+    public void Every_class_of_the_data_is_either_here_or_listed_as_later()
+    {
+        var classes = new[] { Upstream, Generated }.SelectMany(f => SchedulerCase.File(f).GetProperty("cases").EnumerateArray()).Select(c => c.GetProperty("scheduler").GetString()!).ToHashSet();
+        foreach (string name in classes) Assert.True(SchedulerCase.Exists(name) != SchedulerCase.Later.Contains(name), $"{name} is both here and listed as later, or neither");
+        Assert.Superset(SchedulerCase.Later.ToHashSet(), classes);
+    }
+
+    [ConformanceTheory]
+    [MemberData(nameof(GeneratedNames))]
+    public void Generated_case_agrees(string name)
+    {
+        var c = SchedulerCase.Load(Generated, name);
+        int start = c.Json.TryGetProperty("img2img_start", out var s) ? s.GetInt32() : 0;
+        var plan = Sampler.Plan(c.Config, c.Options(start));
+        AssertGrid(c.Doubles("timesteps")!, plan.Timesteps, "timesteps");
+        if (c.Doubles("sigmas") is { Length: > 0 } sigmas) AssertGrid(sigmas, plan.Sigmas!, "sigmas");
+        AssertGrid([c.Json.GetProperty("init_noise_sigma").GetDouble()], [plan.InitialSigma], "init_noise_sigma");
+        AssertGrid(c.Doubles("loop_timesteps") ?? c.Doubles("timesteps")!, [.. plan.Evaluations.Select(e => e.Time)], "times of the evaluations");
+
+        double[] x0 = [.. Enumerable.Range(0, 192).Select(k => (double)(float)((k * 37 % 192 / 192.0 - 0.5) * 3.4))], x = x0;
+        if (start > 0)
+        {
+            var first = plan.Evaluations[0];
+            double[] z = Draw(0);
+            x = [.. x0.Select((v, k) => first.Alpha * v + first.Sigma * z[k])];
+        }
+        else
+        {
+            x = [.. x0.Select(v => v * plan.InitialSigma)];
+        }
+
+        int draws = 0;
+        var sums = new List<double>();
+        double[] result = HostSampler.Run(
+            plan, x, (input, t) => Array.ConvertAll(input, v => 0.6 * Math.Tanh(v + 0.001 * t)), z => Draw(draws++).CopyTo(z, 0), after: (_, state) => sums.Add(state.Sum(Math.Abs)));
+        Assert.Equal(c.Json.GetProperty("noise_calls").GetInt32(), draws);
+        Assert.True(c.Json.GetProperty("finite").GetBoolean());
+        double tolerance = Math.Max(2e-5, 3 * c.Json.GetProperty("f32_vs_f64_max_rel").GetDouble()), largest = result.Max(Math.Abs);
+        AssertValues(c.Doubles("final_first16")!, result, tolerance * largest, "first 16 values");
+        AssertValues(c.Doubles("step_abs_sums")!, sums, [.. sums.Select(v => tolerance * v)], "sums of absolute values after each step");
+        AssertValues([c.Json.GetProperty("final_sum").GetDouble()], [result.Sum()], tolerance * result.Sum(Math.Abs), "sum");
+    }
+
+    [ConformanceTheory]
+    [MemberData(nameof(UpstreamNames))]
+    public void Upstream_case_agrees(string name)
+    {
+        var c = SchedulerCase.Load(Upstream, name);
+        double[] times = c.Doubles("step_timesteps")!;
+        var whole = Sampler.Plan(c.Config, c.Options());
+        if (c.Doubles("scheduler_timesteps") is { } timesteps) AssertGrid(timesteps, timesteps.Length == LongList ? whole.Timesteps[..LongList] : whole.Timesteps, "timesteps");
+        if (c.Doubles("scheduler_sigmas") is { } sigmas) AssertGrid(sigmas, whole.Sigmas!, "sigmas");
+        AssertGrid([c.Json.GetProperty("init_noise_sigma").GetDouble()], [whole.InitialSigma], "init_noise_sigma");
+        int calls = c.Json.GetProperty("n_step_calls").GetInt32(), skip = whole.Evaluations.Count - calls;
+        Assert.True(skip == 0 || whole.Evaluations.Count == whole.Steps, "cases that start midway take one evaluation per step");
+        var plan = Sampler.Plan(c.Config, c.Options(skip));
+        AssertGrid(times, [.. plan.Evaluations.Select(e => e.Time).Take(calls > times.Length ? times.Length : calls)], "times of the evaluations");
+
+        int[] shape = [.. c.Json.GetProperty("sample_shape").EnumerateArray().Select(e => e.GetInt32())];
+        Assert.Equal([4, 3, 8, 8], shape);
+        const int Count = 768, Images = 4;
+        // Value k of the data is at (n, c, h, w) with k = ((c*8 + h)*8 + w)*4 + n.
+        double Order(int flat) => flat % 192 * 4 + flat / 192;
+        double scale = c.Json.GetProperty("initial_sample").GetString() switch
+        {
+            "dummy_sample_deter" => 1,
+            "dummy_sample_deter * init_noise_sigma" => plan.InitialSigma,
+            var other => throw new NotSupportedException(other),
+        };
+        double[] x = [.. Enumerable.Range(0, Count).Select(k => Order(k) / Count * scale)];
+        if (c.Json.GetProperty("add_noise") is { ValueKind: JsonValueKind.Object })
+        {
+            var first = plan.Evaluations[0];
+            x = [.. x.Select((v, k) => first.Alpha * v + first.Sigma * (Count - 1 - Order(k)) / Count)];
+        }
+
+        var generator = c.Json.GetProperty("uses_rng").GetBoolean() ? new TorchCpuGenerator((ulong)c.Json.GetProperty("seed").GetInt64()) : null;
+        bool scaled = c.Json.GetProperty("step_fed_scaled_sample").GetBoolean();
+        var floats = new float[Count];
+        double[] result = HostSampler.Run(
+            scaled ? FedScaled(plan) : plan, x, (input, t) => Array.ConvertAll(input, v => v * t / (t + 1)),
+            z =>
+            {
+                generator!.Normal(floats);
+                for (int k = 0; k < Count; k++) z[k] = floats[k];
+            },
+            Images);
+        var reproduced = c.Json.GetProperty("reproduced");
+        double sum = result.Sum(Math.Abs), largest = result.Max(Math.Abs);
+        AssertValues(SchedulerCase.Doubles(reproduced.GetProperty("first16")), result, 2e-5 * largest, "first 16 values");
+        AssertValues(SchedulerCase.Doubles(reproduced.GetProperty("last4")), result[^4..], 2e-5 * largest, "last 4 values");
+        AssertValues([reproduced.GetProperty("final_abs_sum_f64_accum").GetDouble()], [sum], 2e-5 * sum, "sum of absolute values");
+        if (c.Json.GetProperty("expected_sum") is { ValueKind: JsonValueKind.Number } expected)
+            AssertValues([expected.GetDouble()], [sum], c.Json.GetProperty("expected_sum_tolerance_abs").GetDouble(), "upstream's own sum");
+    }
+
+    [ConformanceFact]
+    public void Expected_variances_of_ddpm_and_ddim_agree()
+    {
+        int checkedCount = 0;
+        foreach (var e in SchedulerCase.File(Upstream).GetProperty("expectations").EnumerateArray())
+        {
+            string name = e.GetProperty("scheduler").GetString()!;
+            if (e.GetProperty("kind").GetString() != "scalar_method" || name is not ("DDPMScheduler" or "DDIMScheduler")) continue;
+            var config = SchedulerCase.ReadConfig(name, e.GetProperty("config"));
+            string expression = e.GetProperty("expression").GetString()!;
+            int[] arguments = [.. expression[(expression.IndexOf('(', StringComparison.Ordinal) + 1)..^1].Split(',').Select(int.Parse)];
+            double[] times = arguments.Length == 1 ? [arguments[0], arguments[0] - 1] : [arguments[0], arguments[1]];
+            if (arguments is [0] or [0, 0]) continue;                      // no noise at the end: asserted by every run above
+            var plan = Sampler.Plan(config, new SamplerOptions { Timesteps = times, Steps = 2, Eta = 1 });
+            Assert.Equal(e.GetProperty("expected").GetDouble(), Math.Pow(plan.Evaluations[0].N, 2), 1e-5);
+            checkedCount++;
+        }
+
+        Assert.Equal(6, checkedCount);
+    }
+
+    [ConformanceFact]
+    public void Beta_tables_agree()
+    {
+        foreach (var table in SchedulerCase.File(Generated).GetProperty("beta_tables").EnumerateArray())
+        {
+            var config = SchedulerCase.ReadConfig(table.GetProperty("scheduler").GetString()!, table.GetProperty("overrides"));
+            var schedule = NoiseSchedule.Build(config, finiteSigmas: false);
+            int[] indices = [.. table.GetProperty("indices").EnumerateArray().Select(i => i.GetInt32())];
+            double[] bar = SchedulerCase.Doubles(table.GetProperty("alphas_cumprod"));
+            for (int k = 0; k < indices.Length; k++)
+                Assert.True(Math.Abs(schedule.AlphaBar[indices[k]] - bar[k]) <= 1e-6 * bar[k] + 1e-10, $"{table.GetProperty("overrides")}: alpha-bar[{indices[k]}] is {schedule.AlphaBar[indices[k]]:r}, expected {bar[k]:r}");
+        }
+    }
+
+    private static double[] Draw(int j) => [.. Enumerable.Range(0, 192).Select(k => (double)(float)(Math.Sqrt(3) * (2 * ((k * 7919L + j * 104729L + 13) % 10007 / 10007.0) - 1)))];
+
+    // Some upstream loops overwrite the latent by the scaled one, y = s*x, before the step. With alpha/s and sigma/s the estimates read y; what
+    // Heun's corrector has from the predictor itself (half the latent as it is, half the kept one, scaled then) is not scaled again.
+    private static SamplerPlan FedScaled(SamplerPlan plan)
+    {
+        var evaluations = new List<Evaluation>();
+        double before = 1;
+        foreach (var e in plan.Evaluations)
+        {
+            double s = e.InputScale;
+            evaluations.Add(e with
+            {
+                Alpha = e.Alpha / s, Sigma = e.Sigma / s, X = e.History.Count == 0 ? e.X * s : 0.5 + (e.X - 0.5) * s,
+                History = [.. e.History.Select(t => t with { Coefficient = t.Coefficient * before })],
+            });
+            before = s;
+        }
+
+        return plan with { Evaluations = evaluations };
+    }
+
+    private static void AssertGrid(double[] expected, double[] actual, string what) =>
+        AssertValues(expected, actual, [.. expected.Select(v => GridTolerance * Math.Max(Math.Abs(v), 1e-3))], what);
+
+    private static void AssertValues(double[] expected, IReadOnlyList<double> actual, double tolerance, string what) =>
+        AssertValues(expected, [.. actual.Take(expected.Length)], [.. expected.Select(_ => tolerance)], what);
+
+    private static void AssertValues(double[] expected, IReadOnlyList<double> actual, double[] tolerance, string what)
+    {
+        Assert.True(expected.Length == actual.Count, $"{what}: expected {expected.Length} values, found {actual.Count}");
+        for (int i = 0; i < expected.Length; i++)
+        {
+            Assert.True(
+                Math.Abs(expected[i] - actual[i]) <= tolerance[i],
+                FormattableString.Invariant($"{what}[{i}]: expected {expected[i]:r}, found {actual[i]:r}, off by {Math.Abs(expected[i] - actual[i]):e2}, allowed {tolerance[i]:e2}"));
+        }
+    }
+}
