@@ -21,12 +21,35 @@ public sealed class UsageException(string message, Exception? inner = null) : Di
 
 /// <summary>A model or input file that is not what it should be. Names the file and, where there is one, the tensor or field.</summary>
 public class ModelFileException(string file, string? item, string problem, Exception? inner = null)
-    : DiffusionCoreException(ErrorKind.Model, item is null ? $"{file}: {problem}" : $"{file}: {item}: {problem}", inner)
+    : DiffusionCoreException(ErrorKind.Model, OneLine.Of(item is null ? $"{file}: {problem}" : $"{file}: {OneLine.Short(item)}: {problem}"), inner)
 {
     public string File { get; } = file;
 
     /// <summary>Tensor or field; null where the file as a whole is meant.</summary>
     public string? Item { get; } = item;
+}
+
+/// <summary>Names come from files that anyone may have written: in a message they stay on one line, visible and short.</summary>
+internal static class OneLine
+{
+    private const int MaximumName = 200, MaximumMessage = 4000;
+
+    public static string Short(string name) => name.Length <= MaximumName ? name : $"{name[..MaximumName]}... ({name.Length} characters)";
+
+    public static string Of(string text)
+    {
+        if (text.Length > MaximumMessage) text = text[..MaximumMessage] + "...";
+        if (!text.Any(char.IsControl)) return text;
+        var line = new System.Text.StringBuilder(text.Length + 16);
+        foreach (char c in text)
+        {
+            if (c == '\n') line.Append("\\n");
+            else if (char.IsControl(c)) line.Append(System.Globalization.CultureInfo.InvariantCulture, $"\\u{(int)c:x4}");
+            else line.Append(c);
+        }
+
+        return line.ToString();
+    }
 }
 
 /// <summary>A device that is absent, or that cannot do what was asked.</summary>
@@ -37,4 +60,4 @@ public sealed class MemoryException(string message, Exception? inner = null) : D
 
 /// <summary>A file that cannot be read or written.</summary>
 public sealed class FileException(string file, string problem, Exception? inner = null)
-    : DiffusionCoreException(ErrorKind.Io, $"{file}: {problem}", inner);
+    : DiffusionCoreException(ErrorKind.Io, OneLine.Of($"{file}: {problem}"), inner);

@@ -12,10 +12,20 @@ public static class AtomicFile
     {
         Check(path, overwrite);
         string full = Path.GetFullPath(path);
-        string temporary = Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.{Environment.ProcessId}-{Interlocked.Increment(ref counter)}.tmp");
+        // Not from the process id: in a container that is the same every time, and a run that was killed would stand in the way of the next.
+        // Not from the target's name: it may be as long as the file system allows.
+        string temporary = Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetRandomFileName()}.tmp");
         bool created = false;
         try
         {
+            if (IsDevice(full))
+            {
+                using var device = new FileStream(full, FileMode.Open, FileAccess.Write, FileShare.ReadWrite, 1 << 16);
+                write(device);
+                device.Flush();
+                return;
+            }
+
             using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 16))
             {
                 created = true;
@@ -39,7 +49,7 @@ public static class AtomicFile
                 {
                     File.Delete(temporary);
                 }
-                catch (IOException)
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
                 {
                     // The first error is the one to report.
                 }
@@ -55,8 +65,9 @@ public static class AtomicFile
         if (Directory.Exists(full)) throw new FileException(path, "is a folder; expected a file name");
         string? folder = Path.GetDirectoryName(full);
         if (folder is null || !Directory.Exists(folder)) throw new FileException(path, $"the folder '{folder}' does not exist; create it first");
-        if (!overwrite && File.Exists(full)) throw new FileException(path, "exists already; give --force to replace it");
+        if (!overwrite && File.Exists(full) && !IsDevice(full)) throw new FileException(path, "exists already; give --force to replace it");
     }
 
-    private static int counter;
+    // A rename onto /dev/stdout or /dev/null would replace the device by a file.
+    private static bool IsDevice(string full) => Path.GetDirectoryName(full) is "/dev" or "/dev/fd" or "/dev/pts" or "/proc/self/fd" && File.Exists(full);
 }

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using DiffusionCore.Runtime;
 
@@ -33,9 +34,13 @@ public sealed class ConfigFile
             var info = new FileInfo(path);
             if (!info.Exists) throw new ModelFileException(path, null, Directory.Exists(path) ? "is a folder; expected a JSON file" : "there is no such file");
             if (info.Length > MaximumBytes) throw new ModelFileException(path, null, $"has {info.Length} bytes; a configuration has at most {MaximumBytes}");
-            bytes = File.ReadAllBytes(path);
+            using var stream = File.OpenRead(path);
+            var buffer = new byte[info.Length + 1];
+            int length = stream.ReadAtLeast(buffer, buffer.Length, throwOnEndOfStream: false);
+            if (length > info.Length) throw new ModelFileException(path, null, "grew while it was read, or is not a regular file");
+            bytes = buffer[..length];
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             throw new ModelFileException(path, null, $"cannot be read: {e.Message}", e);
         }
@@ -48,7 +53,8 @@ public sealed class ConfigFile
     {
         try
         {
-            if (bytes.Span.StartsWith("\xEF\xBB\xBF"u8)) bytes = bytes[3..];
+            if (bytes.Span.StartsWith("\uFEFF"u8)) bytes = bytes[3..];
+            CheckText(path, bytes.Span);
             using var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = 64 });
             if (document.RootElement.ValueKind != JsonValueKind.Object) throw new ModelFileException(path, null, $"expected a JSON object, found {Kind(document.RootElement)}");
             return new ConfigFile(path, document.RootElement.Clone());
@@ -57,6 +63,23 @@ public sealed class ConfigFile
         {
             throw new ModelFileException(path, null, $"is not valid JSON: {e.Message.TrimEnd('.')}", e);
         }
+    }
+
+    // System.Text.Json parses bytes that are not UTF-8 and half surrogate pairs, and fails when a string is asked for. Here it fails now.
+    private static void CheckText(string path, ReadOnlySpan<byte> bytes)
+    {
+        try
+        {
+            new UTF8Encoding(false, throwOnInvalidBytes: true).GetCharCount(bytes);
+        }
+        catch (DecoderFallbackException e)
+        {
+            throw new ModelFileException(path, null, $"is not valid UTF-8 at byte {e.Index}", e);
+        }
+
+        var reader = new Utf8JsonReader(bytes, new JsonReaderOptions { MaxDepth = 64 });
+        while (reader.Read())
+            if (reader.TokenType is JsonTokenType.PropertyName or JsonTokenType.String && reader.ValueIsEscaped) reader.GetString();
     }
 
     /// <summary>Whether the field is there and not null.</summary>
@@ -128,8 +151,8 @@ public sealed class ConfigFile
         var values = new List<double>();
         foreach (var item in e.EnumerateArray())
         {
-            if (item.ValueKind != JsonValueKind.Number) throw Wrong($"{name}[{values.Count}]", "a number", item);
-            values.Add(item.GetDouble());
+            if (item.ValueKind != JsonValueKind.Number || !item.TryGetDouble(out double v) || !double.IsFinite(v)) throw Wrong($"{name}[{values.Count}]", "a number", item);
+            values.Add(v);
         }
 
         return [.. values];
@@ -158,7 +181,7 @@ public sealed class ConfigFile
 
     private JsonElement? Find(string name) => root.TryGetProperty(name, out var e) && e.ValueKind != JsonValueKind.Null ? e : null;
 
-    private ModelFileException Missing(string name, string expected) => new(Path, name, $"expected {expected}, found nothing");
+    private ModelFileException Missing(string name, string expected) => new(Path, name, $"expected {expected}, found {(HasKey(name) ? "null" : "nothing")}");
 
     private ModelFileException Wrong(string name, string expected, JsonElement e) => new(Path, name, $"expected {expected}, found {Kind(e)}");
 

@@ -45,8 +45,8 @@ public sealed class ModelFolder : IDisposable
         {
             var f = ConfigFile.Load(index);
             f.GetWord("_class_name", null, "DDPMPipeline", "DDIMPipeline");
-            networkFolder = ComponentPath(path, "unet");
-            string schedulerFolder = ComponentPath(path, "scheduler"), configPath = System.IO.Path.Combine(schedulerFolder, "scheduler_config.json");
+            networkFolder = ComponentFolder.Of(path, "unet");
+            string schedulerFolder = ComponentFolder.Of(path, "scheduler"), configPath = System.IO.Path.Combine(schedulerFolder, "scheduler_config.json");
             if (!File.Exists(configPath)) throw new ModelFileException(schedulerFolder, null, "has no scheduler_config.json");
             scheduler = SchedulerConfig.Read(ConfigFile.Load(configPath));
         }
@@ -71,17 +71,6 @@ public sealed class ModelFolder : IDisposable
     }
 
     public void Dispose() => Network.Dispose();
-
-    private static string ComponentPath(string root, string name)
-    {
-        string folder = System.IO.Path.Combine(root, name);
-        if (!Directory.Exists(folder)) throw new ModelFileException(root, name, $"the folder is missing; {IndexName} names it");
-        var info = new DirectoryInfo(folder);
-        if (info.ResolveLinkTarget(returnFinalTarget: true) is { } target
-            && !target.FullName.StartsWith(System.IO.Path.GetFullPath(root) + System.IO.Path.DirectorySeparatorChar, StringComparison.Ordinal))
-            throw new ModelFileException(root, name, $"is a link that leaves the model folder, to {target.FullName}");
-        return folder;
-    }
 
     private static string? KindOf(string path)
     {

@@ -7,7 +7,6 @@ namespace DiffusionCore.Weights;
 /// <summary>One logical set of tensors: a file, shards behind an index, or the weights of a model folder.</summary>
 public sealed class Checkpoint : IDisposable
 {
-    private const string IndexSuffix = ".index.json";
     private static readonly string[] BaseNames = ["diffusion_pytorch_model", "model"];
 
     private readonly List<SafetensorsFile> files = [];
@@ -35,7 +34,8 @@ public sealed class Checkpoint : IDisposable
         var checkpoint = new Checkpoint(path);
         try
         {
-            if (path.EndsWith(IndexSuffix, StringComparison.Ordinal)) checkpoint.AddShards(path);
+            // The variant of an index may stand before .json: model.safetensors.index.fp16.json.
+            if (path.EndsWith(".json", StringComparison.OrdinalIgnoreCase)) checkpoint.AddShards(path);
             else checkpoint.AddFile(path);
             return checkpoint;
         }
@@ -80,20 +80,32 @@ public sealed class Checkpoint : IDisposable
             }
         }
 
-        string[] others = Directory.GetFiles(folder).Where(f => f.EndsWith(".bin", StringComparison.Ordinal) || f.EndsWith(".ckpt", StringComparison.Ordinal) || f.EndsWith(".safetensors", StringComparison.Ordinal)).Select(f => System.IO.Path.GetFileName(f)!).Order(StringComparer.Ordinal).ToArray();
-        if (variant is not null) throw new ModelFileException(folder, null, $"has no weights of the variant '{variant}'{(others.Length > 0 ? $"; found {string.Join(", ", others)}" : "")}");
-        string? pickle = others.FirstOrDefault(f => !f.EndsWith(".safetensors", StringComparison.Ordinal));
-        if (pickle is not null)
-        {
-            string path = System.IO.Path.Combine(folder, pickle);
-            var head = new byte[512];
-            using var stream = File.OpenRead(path);
-            int got = stream.Read(head);
-            throw new ModelFileException(path, null, FileKind.Sniff(head.AsSpan(0, got), path) ?? "is not safetensors");
-        }
+        throw NoWeights(folder, variant);
+    }
 
-        throw new ModelFileException(
-            folder, null, $"has no weights: expected {string.Join(" or ", BaseNames.Select(n => n + ".safetensors"))}{(others.Length > 0 ? $", found {string.Join(", ", others)}" : "")}");
+    private static ModelFileException NoWeights(string folder, string? variant)
+    {
+        try
+        {
+            string[] others = [.. Directory.GetFiles(folder).Select(f => System.IO.Path.GetFileName(f)).Where(f => f.EndsWith(".bin", StringComparison.Ordinal) || f.EndsWith(".ckpt", StringComparison.Ordinal) || f.EndsWith(".safetensors", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+            string found = others.Length > 0 ? $", found {string.Join(", ", others.Take(5))}" : "";
+            if (variant is not null) return new ModelFileException(folder, null, $"expected weights of the variant '{variant}'{found}");
+            string? pickle = others.FirstOrDefault(f => !f.EndsWith(".safetensors", StringComparison.Ordinal));
+            if (pickle is not null)
+            {
+                string path = System.IO.Path.Combine(folder, pickle);
+                var head = new byte[512];
+                using var stream = File.OpenRead(path);
+                int got = stream.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);
+                return new ModelFileException(path, null, FileKind.Sniff(head.AsSpan(0, got), path) ?? "is not safetensors");
+            }
+
+            return new ModelFileException(folder, null, $"has no weights: expected {string.Join(" or ", BaseNames.Select(n => n + ".safetensors"))}{found}");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return new ModelFileException(folder, null, $"cannot be read: {e.Message}", e);
+        }
     }
 
     private void AddFile(string path)
@@ -105,7 +117,7 @@ public sealed class Checkpoint : IDisposable
 
     private void AddShards(string index)
     {
-        string folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(index))!;
+        string folder = System.IO.Path.GetDirectoryName(index) ?? "";
         var map = ConfigFile.Load(index).GetStringMap("weight_map");
         var shards = new Dictionary<string, SafetensorsFile>(StringComparer.Ordinal);
         foreach (var (tensor, shard) in map)
@@ -119,15 +131,15 @@ public sealed class Checkpoint : IDisposable
                 files.Add(file = shards[shard] = SafetensorsFile.Open(path));
             }
 
-            if (!file.Tensors.TryGetValue(tensor, out var entry)) throw new ModelFileException(index, tensor, $"is not in the shard '{shard}' that the index names");
-            tensors[tensor] = (file, entry);
+            if (!file.Tensors.ContainsKey(tensor)) throw new ModelFileException(index, tensor, $"is not in the shard '{shard}' that the index names");
         }
 
+        // What the shards hold beyond the index belongs to the set too: the account then says that it is unused.
         foreach (var (shard, file) in shards)
         {
-            foreach (string name in file.Tensors.Keys)
+            foreach (var (name, entry) in file.Tensors)
             {
-                if (map.TryGetValue(name, out string? owner) && owner != shard) throw new ModelFileException(index, name, $"is in two shards, '{owner}' and '{shard}'");
+                if (!tensors.TryAdd(name, (file, entry))) throw new ModelFileException(index, name, $"is in two shards, '{System.IO.Path.GetFileName(tensors[name].File.Path)}' and '{shard}'");
             }
         }
     }

@@ -35,7 +35,7 @@ public sealed class SafetensorsFile : IDisposable
         {
             throw new ModelFileException(path, null, Directory.Exists(path) ? "is a folder; expected a safetensors file" : "there is no such file", e);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             throw new ModelFileException(path, null, Directory.Exists(path) ? "is a folder; expected a safetensors file" : $"cannot be opened: {e.Message}", e);
         }
@@ -51,7 +51,7 @@ public sealed class SafetensorsFile : IDisposable
             var (tensors, metadata) = SafetensorsHeader.Parse(path, json, length);
             return new SafetensorsFile(path, handle, tensors, metadata);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
         {
             handle.Dispose();
             throw new ModelFileException(path, null, $"cannot be read: {e.Message}", e);
@@ -68,9 +68,17 @@ public sealed class SafetensorsFile : IDisposable
     public void Read(TensorEntry entry, Span<byte> dst)
     {
         if (dst.Length != entry.Bytes) throw new ArgumentException($"{entry.Name} has {entry.Bytes} bytes, the target {dst.Length}", nameof(dst));
+        ReadPart(entry, 0, dst);
+    }
+
+    /// <summary>Fills <paramref name="dst"/> with the tensor's bytes from <paramref name="start"/> on.</summary>
+    /// <exception cref="ModelFileException">The file became shorter since it was opened.</exception>
+    public void ReadPart(TensorEntry entry, long start, Span<byte> dst)
+    {
+        if (start < 0 || dst.Length > entry.Bytes - start) throw new ArgumentOutOfRangeException(nameof(start), start, $"{entry.Name} has {entry.Bytes} bytes, {dst.Length} from {start} are asked for");
         try
         {
-            Fill(Path, handle, dst, entry.Offset, entry.Name);
+            Fill(Path, handle, dst, entry.Offset + start, entry.Name);
         }
         catch (IOException e)
         {

@@ -25,7 +25,13 @@ public static class SafetensorsHeader
 
     public const int PrefixBytes = 8;
 
-    private const string MetadataName = "__metadata__";
+    internal const string MetadataName = "__metadata__";
+
+    /// <summary>The most dimensions of a tensor: what NumPy and PyTorch can hold.</summary>
+    public const int MaximumRank = 64;
+
+    // As deep as the format's reference reads; only unknown fields go deeper than 3.
+    private const int MaximumDepth = 127;
 
     /// <summary>Length of the JSON, from the file's first eight bytes.</summary>
     public static long Length(string file, ReadOnlySpan<byte> head, long fileBytes)
@@ -67,12 +73,14 @@ public static class SafetensorsHeader
 
     private static void ReadRoot(string file, ReadOnlySpan<byte> json, List<TensorEntry> entries, Dictionary<string, string> metadata)
     {
-        var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = 64 });
+        var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = MaximumDepth });
         var names = new HashSet<string>(StringComparer.Ordinal);
         if (!reader.Read() || reader.TokenType != JsonTokenType.StartObject) throw new ModelFileException(file, "header", "expected a JSON object");
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
             string name = Text(ref reader);
+            if (name.Length == 0) throw new ModelFileException(file, "''", "a tensor without a name");
+            if (name.Contains('\0')) throw new ModelFileException(file, name, "the name has a NUL");
             if (!names.Add(name)) throw new ModelFileException(file, name, "is listed twice in the header");
             reader.Read();
             if (name == MetadataName) ReadMetadata(file, ref reader, metadata);
@@ -134,8 +142,9 @@ public static class SafetensorsHeader
         bool empty = shape.Contains(0);
         foreach (long dim in shape)
         {
+            // Checked before the product, which may wrap even in 128 bits.
+            if (!empty && (UInt128)dim > (UInt128)long.MaxValue * 8 / bits) throw new ModelFileException(file, name, $"shape [{string.Join(", ", shape)}] is larger than any file");
             bits = empty ? 0 : bits * (UInt128)dim;
-            if (bits > (UInt128)long.MaxValue * 8) throw new ModelFileException(file, name, $"shape [{string.Join(", ", shape)}] is larger than any file");
         }
 
         if (bits % 8 != 0) throw new ModelFileException(file, name, $"shape [{string.Join(", ", shape)}] of {dtype} does not fill whole bytes");
@@ -154,6 +163,7 @@ public static class SafetensorsHeader
             string text = reader.TokenType == JsonTokenType.Number ? Encoding.ASCII.GetString(reader.ValueSpan) : Kind(reader);
             if (reader.TokenType != JsonTokenType.Number || !long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long n))
                 throw new ModelFileException(file, name, $"{key}: expected a whole number from 0 to 2^63-1, found {text}");
+            if (numbers.Count == MaximumRank) throw new ModelFileException(file, name, $"{key}: more than {MaximumRank} numbers");
             numbers.Add(n);
         }
 

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
+using System.Globalization;
 using System.Text;
-using System.Text.Encodings.Web;
-using System.Text.Json;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Weights;
@@ -12,7 +11,10 @@ public sealed record TensorData(string Name, StorageType Type, long[] Dims, Read
 /// <summary>Writes safetensors files: the most aligned types first, then by name, the header padded with spaces to a multiple of eight.</summary>
 public static class SafetensorsWriter
 {
+    private static readonly UTF8Encoding Strict = new(false, throwOnInvalidBytes: true);
+
     /// <summary>Writes to a temporary file beside the target and renames it: the target is whole or untouched.</summary>
+    /// <exception cref="ArgumentException">A name twice, a name that JSON cannot hold, or data that is not as long as type and shape say.</exception>
     /// <exception cref="FileException">The file exists and may not be replaced, or cannot be written.</exception>
     public static void Write(string path, IEnumerable<TensorData> tensors, IReadOnlyDictionary<string, string>? metadata = null, bool overwrite = false)
     {
@@ -36,13 +38,16 @@ public static class SafetensorsWriter
 
     private static TensorData[] Order(IEnumerable<TensorData> tensors)
     {
-        var list = tensors.OrderByDescending(t => t.Type).ThenBy(t => t.Name, StringComparer.Ordinal).ToArray();
+        // By bytes of UTF-8, which is not the order of UTF-16 beyond the basic plane.
+        var list = tensors.OrderByDescending(t => t.Type).ThenBy(t => Strict.GetBytes(t.Name), Comparer<byte[]>.Create((a, b) => a.AsSpan().SequenceCompareTo(b))).ToArray();
         var names = new HashSet<string>(StringComparer.Ordinal);
         foreach (var t in list)
         {
+            if (t.Name.Length == 0 || t.Name == SafetensorsHeader.MetadataName || t.Name.Contains('\0')) throw new ArgumentException($"'{t.Name}' cannot name a tensor", nameof(tensors));
             if (!names.Add(t.Name)) throw new ArgumentException($"tensor '{t.Name}' is given twice", nameof(tensors));
-            long bits = t.Dims.Aggregate((long)t.Type.Bits(), (a, d) => checked(a * d));
-            if (bits != t.Data.Length * 8L) throw new ArgumentException($"tensor '{t.Name}' needs {bits / 8} bytes, has {t.Data.Length}", nameof(tensors));
+            if (t.Dims.Length > SafetensorsHeader.MaximumRank || t.Dims.Any(d => d < 0)) throw new ArgumentException($"tensor '{t.Name}' has the shape [{string.Join(", ", t.Dims)}]", nameof(tensors));
+            var bits = t.Dims.Contains(0) ? 0 : t.Dims.Aggregate((Int128)t.Type.Bits(), (a, d) => checked(a * d));
+            if (bits != (Int128)t.Data.Length * 8) throw new ArgumentException($"tensor '{t.Name}' needs {bits} bits, has {t.Data.Length} bytes", nameof(tensors));
         }
 
         return list;
@@ -50,42 +55,74 @@ public static class SafetensorsWriter
 
     private static byte[] Header(TensorData[] tensors, IReadOnlyDictionary<string, string>? metadata)
     {
-        using var buffer = new MemoryStream();
-        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        var json = new StringBuilder("{");
+        if (metadata is not null)
         {
-            json.WriteStartObject();
-            if (metadata is not null)
+            Quote(json, SafetensorsHeader.MetadataName).Append(":{");
+            string comma = "";
+            foreach (var (key, value) in metadata)
             {
-                json.WriteStartObject("__metadata__");
-                foreach (var (key, value) in metadata) json.WriteString(key, value);
-                json.WriteEndObject();
+                Quote(json.Append(comma), key).Append(':');
+                Quote(json, value);
+                comma = ",";
             }
 
-            long offset = 0;
-            foreach (var t in tensors)
-            {
-                json.WriteStartObject(t.Name);
-                json.WriteString("dtype", t.Type.FileName());
-                json.WriteStartArray("shape");
-                foreach (long d in t.Dims) json.WriteNumberValue(d);
-                json.WriteEndArray();
-                json.WriteStartArray("data_offsets");
-                json.WriteNumberValue(offset);
-                json.WriteNumberValue(offset += t.Data.Length);
-                json.WriteEndArray();
-                json.WriteEndObject();
-            }
-
-            json.WriteEndObject();
+            json.Append('}');
         }
 
-        string text = Encoding.UTF8.GetString(buffer.GetBuffer(), 0, (int)buffer.Length);
-        byte[] body = Encoding.UTF8.GetBytes(text);
+        long offset = 0;
+        foreach (var t in tensors)
+        {
+            if (json.Length > 1) json.Append(',');
+            Quote(json, t.Name).Append(CultureInfo.InvariantCulture, $":{{\"dtype\":\"{t.Type.FileName()}\",\"shape\":[{string.Join(',', t.Dims)}],\"data_offsets\":[{offset},{offset + t.Data.Length}]}}");
+            offset += t.Data.Length;
+        }
+
+        byte[] body = Strict.GetBytes(json.Append('}').ToString());
         int padded = (body.Length + 7) / 8 * 8;
-        var header = new byte[8 + padded];
+        if (padded > SafetensorsHeader.MaximumBytes) throw new ArgumentException($"the names need a header of {padded} bytes; the format allows {SafetensorsHeader.MaximumBytes}", nameof(tensors));
+        var header = new byte[SafetensorsHeader.PrefixBytes + padded];
         BinaryPrimitives.WriteUInt64LittleEndian(header, (ulong)padded);
-        body.CopyTo(header, 8);
-        header.AsSpan(8 + body.Length).Fill((byte)' ');
+        body.CopyTo(header, SafetensorsHeader.PrefixBytes);
+        header.AsSpan(SafetensorsHeader.PrefixBytes + body.Length).Fill((byte)' ');
         return header;
+    }
+
+    // Escapes what JSON demands and no more, as the format's reference does: the same tensors then give the same bytes.
+    private static StringBuilder Quote(StringBuilder json, string text)
+    {
+        json.Append('"');
+        foreach (char c in text)
+        {
+            switch (c)
+            {
+                case '"' or '\\':
+                    json.Append('\\').Append(c);
+                    break;
+                case '\b':
+                    json.Append("\\b");
+                    break;
+                case '\t':
+                    json.Append("\\t");
+                    break;
+                case '\n':
+                    json.Append("\\n");
+                    break;
+                case '\f':
+                    json.Append("\\f");
+                    break;
+                case '\r':
+                    json.Append("\\r");
+                    break;
+                case < ' ':
+                    json.Append(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}");
+                    break;
+                default:
+                    json.Append(c);
+                    break;
+            }
+        }
+
+        return json.Append('"');
     }
 }

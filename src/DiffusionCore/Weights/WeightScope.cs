@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Weights;
@@ -124,39 +123,6 @@ public sealed class WeightScope
             }
 
             return prefixes.Contains(p);
-        }
-    }
-}
-
-/// <summary>Looks for numbers that are none.</summary>
-public static class FiniteCheck
-{
-    /// <exception cref="ModelFileException">Names the first tensor with a NaN or an infinity, and the element.</exception>
-    public static void Run(Checkpoint checkpoint)
-    {
-        foreach (string name in checkpoint.Names)
-        {
-            checkpoint.TryGet(name, out var entry);
-            if (entry.Type is not (StorageType.F16 or StorageType.BF16 or StorageType.F32 or StorageType.F64)) continue;
-            var bytes = new byte[entry.Bytes];
-            checkpoint.Read(name, bytes);
-            long bad = entry.Type switch
-            {
-                StorageType.F16 => First<ushort>(bytes, v => (v & 0x7C00) == 0x7C00),
-                StorageType.BF16 => First<ushort>(bytes, v => (v & 0x7F80) == 0x7F80),
-                StorageType.F32 => First<float>(bytes, v => !float.IsFinite(v)),
-                _ => First<double>(bytes, v => !double.IsFinite(v)),
-            };
-            if (bad >= 0) throw new ModelFileException(checkpoint.FileOf(name).Path, name, $"element {bad} is not finite");
-        }
-
-        static long First<T>(byte[] bytes, Func<T, bool> bad)
-            where T : unmanaged
-        {
-            var values = MemoryMarshal.Cast<byte, T>(bytes);
-            for (int i = 0; i < values.Length; i++)
-                if (bad(values[i])) return i;
-            return -1;
         }
     }
 }
