@@ -34,22 +34,18 @@ public static unsafe class Attention
     /// <param name="scratch"><see cref="ScratchBytes"/> bytes, aligned to 64.</param>
     public static void Run(
         WorkerPool pool, in AttentionShape s, float* q, long ldq, float* k, long ldk, float* v, long ldv, float* mask, long maskBatchStride, long maskHeadStride, long maskRowStride,
-        float* y, long ldy, void* scratch) =>
-        Run(HostIsa.Active, pool, s, q, ldq, k, ldk, v, ldv, mask, maskBatchStride, maskHeadStride, maskRowStride, y, ldy, scratch);
-
-    internal static void Run(
-        Isa isa, WorkerPool pool, in AttentionShape s, float* q, long ldq, float* k, long ldk, float* v, long ldv, float* mask, long maskBatch, long maskHead, long maskRow,
         float* y, long ldy, void* scratch)
     {
         var a = new Arguments
         {
-            Isa = isa, Shape = s, Q = q, K = k, V = v, Mask = mask, Y = y, LdQ = ldq, LdK = ldk, LdV = ldv, LdY = ldy, MaskBatch = maskBatch, MaskHead = maskHead, MaskRow = maskRow,
+            Isa = pool.Isa, Shape = s, Q = q, K = k, V = v, Mask = mask, Y = y, LdQ = ldq, LdK = ldk, LdV = ldv, LdY = ldy,
+            MaskBatch = maskBatchStride, MaskHead = maskHeadStride, MaskRow = maskRowStride,
             Transposed = (float*)scratch, Workers = (byte*)scratch + ValueBytes(s),
             JobsPerHead = (s.Queries + JobQueries - 1) / JobQueries, PartsPerHead = (s.Keys + TransposeKeys - 1) / TransposeKeys,
         };
         int heads = s.Batch * s.Heads;
         pool.For(heads * a.PartsPerHead, &TransposeValues, &a);
-        switch (isa)
+        switch (pool.Isa)
         {
             case Isa.Avx512: pool.For(heads * a.JobsPerHead, &Item<Simd16Avx512>, &a); break;
             case Isa.Avx2: pool.For(heads * a.JobsPerHead, &Item<Simd16Avx2>, &a); break;
@@ -90,63 +86,81 @@ public static unsafe class Attention
             a->Transposed + (long)head * s.ValueDim * pitch + first, pitch);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Item<V>(void* state, int item, int worker)
         where V : unmanaged, ISimd16<V>
     {
         var a = (Arguments*)state;
-        int head = item / a->JobsPerHead, first = item % a->JobsPerHead * JobQueries, last = Math.Min(first + JobQueries, a->Shape.Queries);
-        int panel = MicroKernel.WidthOf(a->Isa), visible = a->Shape.Causal ? Math.Min(a->Shape.Keys, last) : a->Shape.Keys;
-        for (int q0 = first; q0 < last; q0 += panel) Panel<V>(*a, head, q0, Math.Min(panel, last - q0), visible, a->Workers + worker * PerWorker(a->Shape));
-    }
+        ref readonly var s = ref a->Shape;
+        int head = item / a->JobsPerHead, image = head / s.Heads, h = head % s.Heads, d = s.HeadDim, e = s.ValueDim;
+        int q0 = item % a->JobsPerHead * JobQueries, q1 = Math.Min(q0 + JobQueries, s.Queries), visible = s.Causal ? Math.Min(s.Keys, q1) : s.Keys;
+        int panelWidth = MicroKernel.WidthOf(a->Isa), tile = MicroKernel.RowsOf(a->Isa), resultRows = e + MicroKernel.MaximumRows;
+        long pitch = ValuePitch(s);
 
-    private static void Panel<V>(in Arguments a, int head, int q0, int queries, int visible, byte* scratch)
-        where V : unmanaged, ISimd16<V>
-    {
-        ref readonly var s = ref a.Shape;
-        int image = head / s.Heads, h = head % s.Heads, d = s.HeadDim, e = s.ValueDim, width = (queries + 15) / 16 * 16, tile = MicroKernel.RowsOf(a.Isa);
-        float* scores = (float*)scratch;
-        float* packed = scores + (BlockKeys + MicroKernel.MaximumRows) * (long)MicroKernel.MaximumWidth;
-        float* result = packed + d * (long)MicroKernel.MaximumWidth;
-        float* maximum = result + (e + MicroKernel.MaximumRows) * (long)MicroKernel.MaximumWidth;
+        float* scores = (float*)(a->Workers + worker * PerWorker(s));
+        float* packed = scores + (BlockKeys + MicroKernel.MaximumRows) * MicroKernel.MaximumWidth;
+        float* result = packed + (long)d * MicroKernel.MaximumWidth;
+        float* maximum = result + (long)resultRows * MicroKernel.MaximumWidth;
         float* sum = maximum + MicroKernel.MaximumWidth;
         var keyRows = (float**)(sum + MicroKernel.MaximumWidth);
         var valueRows = keyRows + BlockKeys + MicroKernel.MaximumRows;
 
-        // Lanes without a query compute on zeros.
-        if (queries < width) new Span<float>(packed, d * width).Clear();
-        Transpose.Run(a.Q + ((long)image * s.Queries + q0) * a.LdQ + (long)h * d, a.LdQ, queries, d, packed, width);
-        V scale = V.Create(s.Scale * Log2E);
+        float* q = a->Q + ((long)image * s.Queries + q0) * a->LdQ + (long)h * d;
+        float* keys = a->K + (long)image * s.Keys * a->LdK + (long)h * d;
+        float* values = a->Transposed + (long)head * e * pitch;
+        float* mask = a->Mask == null ? null : a->Mask + image * a->MaskBatch + h * a->MaskHead + q0 * a->MaskRow;
+        float* y = a->Y + ((long)image * s.Queries + q0) * a->LdY + (long)h * e;
+        for (int i = 0; i < resultRows; i++) valueRows[i] = values + Math.Min(i, e - 1) * pitch;
+        for (int p = 0; p < q1 - q0; p += panelWidth)
+            PackQueries<V>(q + p * a->LdQ, a->LdQ, Math.Min(panelWidth, q1 - q0 - p), d, s.Scale, packed + (long)p * d, maximum + p, sum + p);
+
+        // Keys outermost: all panels of the job meet a block of them while it is in cache.
+        for (int k0 = 0; k0 < visible; k0 += BlockKeys)
+        {
+            int count = Math.Min(BlockKeys, visible - k0);
+            for (int j = 0; j < count + MicroKernel.MaximumRows; j++) keyRows[j] = keys + (k0 + Math.Min(j, count - 1)) * a->LdK;
+            for (int p = 0; p < q1 - q0; p += panelWidth)
+            {
+                int queries = Math.Min(panelWidth, q1 - q0 - p), width = (queries + 15) / 16 * 16;
+                float* o = result + (long)p * resultRows;
+                Product(a->Isa, width, keyRows, count, tile, 0, d, packed + (long)p * d, scores, false);
+                if (mask != null) AddMask<V>(mask + p * a->MaskRow + k0, a->MaskRow, scores, count, queries, width);
+                if (s.Causal && k0 + count - 1 > q0 + p) HideLaterKeys<V>(scores, k0, count, q0 + p, width);
+                for (int c = 0; c < width; c += 16) Softmax<V>(scores + c, count, width, maximum + p + c, sum + p + c, k0 > 0 ? o + c : null, e);
+                Product(a->Isa, width, valueRows, e, tile, k0, count, scores, o, k0 > 0);
+            }
+        }
+
+        for (int p = 0; p < q1 - q0; p += panelWidth)
+            StoreResult<V>(result + (long)p * resultRows, sum + p, Math.Min(panelWidth, q1 - q0 - p), e, y + p * a->LdY, a->LdY);
+    }
+
+    private static void PackQueries<V>(float* q, long ldq, int queries, int d, float factor, float* packed, float* maximum, float* sum)
+        where V : unmanaged, ISimd16<V>
+    {
+        int width = (queries + 15) / 16 * 16;
+        if (queries < width) new Span<float>(packed, d * width).Clear();        // lanes without a query compute on zeros
+        Transpose.Run(q, ldq, queries, d, packed, width);
+        V scale = V.Create(factor * Log2E);
         for (int i = 0; i < d * width; i += 16) V.Store(V.Load(packed + i) * scale, packed + i);
         for (int j = 0; j < width; j++)
         {
             maximum[j] = float.NegativeInfinity;
             sum[j] = 0;
         }
+    }
 
-        float* keys = a.K + (long)image * s.Keys * a.LdK + (long)h * d;
-        float* values = a.Transposed + (long)head * e * ValuePitch(s);
-        float* mask = a.Mask == null ? null : a.Mask + image * a.MaskBatch + h * a.MaskHead + q0 * a.MaskRow;
-        for (int i = 0; i < e + MicroKernel.MaximumRows; i++) valueRows[i] = values + Math.Min(i, e - 1) * ValuePitch(s);
-        for (int k0 = 0; k0 < visible; k0 += BlockKeys)
-        {
-            int count = Math.Min(BlockKeys, visible - k0);
-            for (int j = 0; j < count + MicroKernel.MaximumRows; j++) keyRows[j] = keys + (k0 + Math.Min(j, count - 1)) * a.LdK;
-            Product(a.Isa, width, keyRows, count, tile, 0, d, packed, scores, false);
-
-            if (mask != null) AddMask<V>(mask + k0, a.MaskRow, scores, count, queries, width);
-            if (s.Causal && k0 + count - 1 > q0) HideLaterKeys<V>(scores, k0, count, q0, width);
-            for (int c = 0; c < width; c += 16) Softmax<V>(scores + c, count, width, maximum + c, sum + c, k0 > 0 ? result + c : null, e);
-
-            Product(a.Isa, width, valueRows, e, tile, k0, count, scores, result, k0 > 0);
-        }
-
+    private static void StoreResult<V>(float* result, float* sum, int queries, int e, float* y, long ldy)
+        where V : unmanaged, ISimd16<V>
+    {
+        int width = (queries + 15) / 16 * 16;
         for (int c = 0; c < width; c += 16)
         {
             V total = V.Load(sum + c), inverse = V.SelectGreater(total, V.Create(0f), V.Create(1f) / total, total);     // no key: 0; NaN stays
             for (int i = 0; i < e; i++) V.Store(V.Load(result + i * width + c) * inverse, result + i * width + c);
         }
 
-        Transpose.Run(result, width, e, queries, a.Y + ((long)image * s.Queries + q0) * a.LdY + (long)h * e, a.LdY);
+        Transpose.Run(result, width, e, queries, y, ldy);
     }
 
     // acc[r] (+)= rows[r][offset .. offset + k] * b for all rows, in blocks of terms as every product here.
@@ -198,6 +212,7 @@ public static unsafe class Attention
     }
 
     // Sixteen queries: new maximum, powers of two in place, new sum, and former results times what the maximum has moved.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Softmax<V>(float* scores, int count, nint width, float* maximum, float* sum, float* result, int e)
         where V : unmanaged, ISimd16<V>
     {

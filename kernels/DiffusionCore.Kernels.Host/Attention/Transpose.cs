@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics.X86;
 
 namespace DiffusionCore.Kernels.Host;
@@ -5,6 +6,7 @@ namespace DiffusionCore.Kernels.Host;
 /// <summary>dst[c, r] = src[r, c]. Moves bits only, so every path gives the same ones.</summary>
 internal static unsafe class Transpose
 {
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Run(float* src, long lds, int rows, int columns, float* dst, long ldd)
     {
         int wholeRows = 0, wholeColumns = 0;
@@ -22,6 +24,7 @@ internal static unsafe class Transpose
             for (int c = r < wholeRows ? wholeColumns : 0; c < columns; c++) dst[c * ldd + r] = src[r * lds + c];
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Block(float* src, long lds, float* dst, long ldd)
     {
         var a = Sse.LoadVector128(src);

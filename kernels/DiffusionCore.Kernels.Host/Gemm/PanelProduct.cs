@@ -6,6 +6,8 @@
 // belong to, so its weights are one run of memory (147 KB for 48 lanes) that stays in L2 while the rows pass over it. Taps that are neighbours in
 // the source as well (a row of the kernel, without dilation) join into one run of the inner loop, which is what keeps 1 or 3 input channels fast.
 // The partial sums of the row block stay in L1/L2; the result is written once, from L1.
+using System.Runtime.CompilerServices;
+
 namespace DiffusionCore.Kernels.Host;
 
 internal static unsafe class PanelProduct
@@ -49,6 +51,7 @@ internal static unsafe class PanelProduct
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Run<V>(in Job job, in Epilogue epilogue)
         where V : unmanaged, ISimd16<V>
     {

@@ -3,6 +3,8 @@
 //   y[row, first + j] = scale * (act(acc[row, j] + bias[first + j] + channel[image(row), first + j]) + residual[row, first + j]),  j < n
 //
 // Columns beyond n are computed like the others on padded copies of bias and channel vector, and never stored.
+using System.Runtime.CompilerServices;
+
 namespace DiffusionCore.Kernels.Host;
 
 internal static unsafe class TileEpilogue
@@ -20,63 +22,66 @@ internal static unsafe class TileEpilogue
     /// <param name="pixels">For each row of the tile its row in the result.</param>
     /// <param name="bias">Padded bias of the panel, or null.</param>
     /// <param name="channel">Scratch for a padded channel vector.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Store<V>(
         in Epilogue e, float* acc, int width, int rows, float* y, long ldy, long* pixels, int rowsPerImage, int first, int n, float* bias, float* channel)
         where V : unmanaged, ISimd16<V>
     {
-        if (bias != null)
+        long padded = -1;
+        bool activated = e.Activation != Activation.None;
+        for (int r = 0; r < rows; r++)
         {
-            for (int r = 0; r < rows; r++) Add<V>(acc + r * width, bias, width);
-        }
-
-        if (e.ChannelAdd != null)
-        {
-            long padded = -1;
-            for (int r = 0; r < rows; r++)
+            float* add = null;
+            if (e.ChannelAdd != null)
             {
                 long image = pixels[r] / rowsPerImage;
                 if (image != padded) Pad(e.ChannelAdd + image * e.ChannelAddPitch + first, n, width, channel);
                 padded = image;
-                Add<V>(acc + r * width, channel, width);
+                add = channel;
             }
-        }
 
-        if (e.Activation != Activation.None) Activate<V>(e.Activation, acc, rows * width);
-
-        int whole = n / 16 * 16;
-        V scale = V.Create(e.Scale);
-        for (int r = 0; r < rows; r++, acc += width)
-        {
-            float* to = y + pixels[r] * ldy + first;
-            if (e.Residual == null)
+            float* row = acc + r * width, to = y + pixels[r] * ldy + first, residual = e.Residual == null ? null : e.Residual + pixels[r] * e.ResidualPitch + first;
+            if (activated)
             {
-                if (e.Scale == 1)
-                {
-                    for (int j = 0; j < whole; j += 16) V.Store(V.Load(acc + j), to + j);
-                    for (int j = whole; j < n; j++) to[j] = acc[j];
-                }
-                else
-                {
-                    for (int j = 0; j < whole; j += 16) V.Store(V.Load(acc + j) * scale, to + j);
-                    for (int j = whole; j < n; j++) to[j] = acc[j] * e.Scale;
-                }
+                Row<V>(row, bias, add, null, 1, width, row);
+                Activate<V>(e.Activation, row, width);
+                Row<V>(row, null, null, residual, e.Scale, n, to);
             }
             else
             {
-                // Multiplying by 1 changes no bit, so one loop serves both.
-                float* residual = e.Residual + pixels[r] * e.ResidualPitch + first;
-                for (int j = 0; j < whole; j += 16) V.Store((V.Load(acc + j) + V.Load(residual + j)) * scale, to + j);
-                for (int j = whole; j < n; j++) to[j] = (acc[j] + residual[j]) * e.Scale;
+                Row<V>(row, bias, add, residual, e.Scale, n, to);
             }
         }
     }
 
-    private static void Add<V>(float* acc, float* vector, int width)
+    // The branches are the same for a whole launch: predicted, and small beside the sums that led here.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Row<V>(float* acc, float* bias, float* channel, float* residual, float scale, int n, float* to)
         where V : unmanaged, ISimd16<V>
     {
-        for (int j = 0; j < width; j += 16) V.Store(V.Load(acc + j) + V.Load(vector + j), acc + j);
+        int j = 0;
+        for (; j + 16 <= n; j += 16)
+        {
+            V v = V.Load(acc + j);
+            if (bias != null) v += V.Load(bias + j);
+            if (channel != null) v += V.Load(channel + j);
+            if (residual != null) v += V.Load(residual + j);
+            if (scale != 1) v *= V.Create(scale);
+            V.Store(v, to + j);
+        }
+
+        for (; j < n; j++)
+        {
+            float v = acc[j];
+            if (bias != null) v += bias[j];
+            if (channel != null) v += channel[j];
+            if (residual != null) v += residual[j];
+            if (scale != 1) v *= scale;
+            to[j] = v;
+        }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Activate<V>(Activation activation, float* p, int n)
         where V : unmanaged, ISimd16<V>
     {
