@@ -135,6 +135,7 @@ public static unsafe class Attention
             StoreResult<V>(result + (long)p * resultRows, sum + p, Math.Min(panelWidth, q1 - q0 - p), e, y + p * a->LdY, a->LdY);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackQueries<V>(float* q, long ldq, int queries, int d, float factor, float* packed, float* maximum, float* sum)
         where V : unmanaged, ISimd16<V>
     {
@@ -150,6 +151,7 @@ public static unsafe class Attention
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void StoreResult<V>(float* result, float* sum, int queries, int e, float* y, long ldy)
         where V : unmanaged, ISimd16<V>
     {
@@ -173,6 +175,11 @@ public static unsafe class Attention
         }
     }
 
+    // The lowest finite float, which many masks use for "hidden", must not become -infinity: a query with nothing else then averages all values.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float MaskValue(float m) => m < float.MinValue / Log2E && m >= float.MinValue ? float.MinValue : m * Log2E;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddMask<V>(float* mask, long pitch, float* scores, int count, int queries, int width)
         where V : unmanaged, ISimd16<V>
     {
@@ -180,7 +187,7 @@ public static unsafe class Attention
         {
             for (int j = 0; j < count; j++, scores += width)
             {
-                V m = V.Create(mask[j] * Log2E);
+                V m = V.Create(MaskValue(mask[j]));
                 for (int c = 0; c < width; c += 16) V.Store(V.Load(scores + c) + m, scores + c);
             }
 
@@ -192,10 +199,11 @@ public static unsafe class Attention
         {
             int j1 = Math.Min(count, j0 + 16);
             for (int i = 0; i < queries; i++)
-                for (int j = j0; j < j1; j++) scores[(long)j * width + i] += mask[i * pitch + j] * Log2E;
+                for (int j = j0; j < j1; j++) scores[(long)j * width + i] += MaskValue(mask[i * pitch + j]);
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void HideLaterKeys<V>(float* scores, int k0, int count, int q0, int width)
         where V : unmanaged, ISimd16<V>
     {
