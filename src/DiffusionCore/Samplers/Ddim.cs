@@ -3,11 +3,13 @@ namespace DiffusionCore.Samplers;
 /// <summary>DDIM, Song et al. 2021, eq. 12: deterministic at eta = 0, the ancestral sampler at eta = 1.</summary>
 public static class Ddim
 {
+    internal const string Class = "DDIMScheduler";
+
     public static SamplerPlan Plan(SchedulerConfig config, SamplerOptions options)
     {
-        options.Check(config, allSteps: true);
+        config = config.For(Class);
         var schedule = NoiseSchedule.Build(config, finiteSigmas: false);
-        double[] times = options.Timesteps ?? NoiseSchedule.SpacedTimesteps(config.Spacing, config.TrainSteps, options.Steps, config.Spacing == "leading" ? config.StepsOffset : 0, options.Steps);
+        double[] times = options.Timesteps ?? NoiseSchedule.SpacedTimesteps(config.Spacing!, config.TrainSteps, options.Steps, config.StepsOffset, options.Steps);
         int stride = config.TrainSteps / options.Steps;
         double final = config.SetAlphaToOne ? 1 : schedule.AlphaBar[0];
         var evaluations = new List<Evaluation>();
@@ -26,7 +28,7 @@ public static class Ddim
         return new SamplerPlan
         {
             Name = "ddim", Prediction = config.Prediction, Evaluations = evaluations, Steps = times.Length, Timesteps = times,
-            Clip = config.ClipSample && !config.Thresholding ? config.ClipRange : double.PositiveInfinity,
+            Clip = config.ClipSample == true && !config.Thresholding ? config.ClipRange : double.PositiveInfinity,
             ClipRederivesEpsilon = options.UseClippedModelOutput,
             ThresholdRatio = config.Thresholding ? config.ThresholdRatio : 0, ThresholdMaximum = config.ThresholdMaximum,
         };

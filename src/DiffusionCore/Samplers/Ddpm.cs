@@ -5,17 +5,20 @@ namespace DiffusionCore.Samplers;
 
 /// <summary>
 /// Ancestral sampling of DDPM, Ho et al. 2020, algorithm 2, on any subset of the training steps (Nichol and Dhariwal 2021).
-/// The variance is fixed_small (the posterior's), fixed_large (beta), or learned between the two.
+/// The variance is fixed_small (the posterior's), fixed_large (beta), or learned: between the two (learned_range), or its logarithm itself (learned).
 /// </summary>
 public static class Ddpm
 {
+    internal const string Class = "DDPMScheduler";
+
     private const double SmallestVariance = 1e-20;
 
     public static SamplerPlan Plan(SchedulerConfig config, SamplerOptions options)
     {
-        options.Check(config, allSteps: true);
+        config = config.For(Class);
+        if (config.VarianceType == "fixed_large_log") throw config.Problem("variance_type", "fixed_large_log is undefined (the square root of a logarithm); use fixed_large");
         var schedule = NoiseSchedule.Build(config, finiteSigmas: false);
-        double[] times = options.Timesteps ?? NoiseSchedule.SpacedTimesteps(config.Spacing, config.TrainSteps, options.Steps, config.Spacing == "leading" ? config.StepsOffset : 0, options.Steps);
+        double[] times = options.Timesteps ?? NoiseSchedule.SpacedTimesteps(config.Spacing!, config.TrainSteps, options.Steps, config.StepsOffset, options.Steps);
         var evaluations = new List<Evaluation>();
         for (int i = options.SkipSteps; i < times.Length; i++)
         {
@@ -26,7 +29,7 @@ public static class Ddpm
         return new SamplerPlan
         {
             Name = "ddpm", Prediction = config.Prediction, Evaluations = evaluations, Steps = times.Length, Timesteps = times,
-            Clip = config.ClipSample && !config.Thresholding ? config.ClipRange : double.PositiveInfinity,
+            Clip = config.ClipSample == true && !config.Thresholding ? config.ClipRange : double.PositiveInfinity,
             ThresholdRatio = config.Thresholding ? config.ThresholdRatio : 0, ThresholdMaximum = config.ThresholdMaximum,
         };
     }
@@ -49,6 +52,7 @@ public static class Ddpm
             LearnedVariance = noise == 0 ? null : varianceType switch
             {
                 "learned_range" => (DoubleMath.Log(small), DoubleMath.Log(beta)),
+                "learned" => (-1, 1),                              // the output is the log of the variance
                 _ => null,
             },
         };

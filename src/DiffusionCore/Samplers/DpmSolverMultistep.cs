@@ -10,13 +10,16 @@ namespace DiffusionCore.Samplers;
 /// </summary>
 public static class DpmSolverMultistep
 {
+    internal const string Class = "DPMSolverMultistepScheduler";
+
     private const int FewSteps = 15;       // below this, the last steps fall back to lower orders
 
     public static SamplerPlan Plan(SchedulerConfig config, SamplerOptions options)
     {
-        options.Check(config, allSteps: false);
+        config = config.For(Class);
         bool data = config.AlgorithmType.EndsWith("++", StringComparison.Ordinal), noisy = config.AlgorithmType.StartsWith("sde", StringComparison.Ordinal);
-        if (!data && config.FinalSigmaZero) throw new UsageException($"{config.AlgorithmType} cannot end at a noise level of zero: it divides by it; use final_sigmas_type sigma_min or dpmsolver++");
+        if (!data && config.FinalSigmaZero) throw config.Problem("final_sigmas_type", $"{config.AlgorithmType} cannot end at a noise level of zero: it divides by it; use sigma_min, or dpmsolver++");
+        if (!data && noisy && config.SolverOrder == 3) throw config.Problem("solver_order", $"{config.AlgorithmType} has orders 1 and 2, found 3");
         var grid = Grid(config, options);
         int n = grid.Times.Length;
         var evaluations = new List<Evaluation>();
@@ -113,14 +116,13 @@ public static class DpmSolverMultistep
         double last = config.FinalSigmaZero ? 0 : table[0];
         if (options.Sigmas is { } given)
         {
-            double[] own = given[^1] == 0 ? given[..^1] : given;
-            return new SigmaGrid([.. own, last], Array.ConvertAll(own, s => SigmaGrid.TimeOf(s, logs)));
+            return new SigmaGrid(given, Array.ConvertAll(given[..^1], s => Math.Round(SigmaGrid.TimeOf(s, logs))));
         }
 
         // Training steps noisier than lambda_min_clipped are left out (unbounded lambda of the cosine schedule).
         int top = table.Length - Array.FindAll(table, s => -DoubleMath.Log(s) < config.LambdaMinClipped).Length;
         double[] times = options.Timesteps ?? NoiseSchedule.SpacedTimesteps(
-            config.Spacing, top, options.Steps, config.Spacing == "leading" ? config.StepsOffset : 0, options.Steps + 1);
+            config.Spacing!, top, options.Steps, config.StepsOffset, options.Steps + 1);
         double[] levels;
         if (config.Spacing == "trailing" && options.Timesteps is null)
         {

@@ -5,9 +5,11 @@ namespace DiffusionCore.Samplers;
 /// <summary>Euler's method on dx/dsigma = (x - denoised)/sigma, with the churn of Karras et al. 2022, algorithm 2.</summary>
 public static class Euler
 {
+    internal const string Class = "EulerDiscreteScheduler";
+
     public static SamplerPlan Plan(SchedulerConfig config, SamplerOptions options)
     {
-        options.Check(config, allSteps: false);
+        config = config.For(Class);
         var grid = SigmaGrid.Build(config, options);
         var evaluations = new List<Evaluation>();
         int n = grid.Times.Length;

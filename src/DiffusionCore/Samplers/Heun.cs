@@ -6,11 +6,13 @@ namespace DiffusionCore.Samplers;
 /// </summary>
 public static class Heun
 {
+    internal const string Class = "HeunDiscreteScheduler";
+
     private const int SavedSample = 0;
 
     public static SamplerPlan Plan(SchedulerConfig config, SamplerOptions options)
     {
-        options.Check(config, allSteps: false);
+        config = config.For(Class);
         var grid = SigmaGrid.Build(config with { FinalSigmaZero = true, LogLinearInterpolation = false, ContinuousTimesteps = false }, options);
         var evaluations = new List<Evaluation>();
         int n = grid.Times.Length;
@@ -24,20 +26,20 @@ public static class Heun
                 break;
             }
 
-                // The slope at the start follows from both latents, so keeping the first suffices.
+            // The slope at the start follows from both latents, so keeping the first suffices.
             evaluations.Add(euler with { Keep = Kept.Sample, KeepSlot = SavedSample });
             // x' = x_s + step/2 (d1 + d2) with d1 = (x - x_s)/step: x' = (x_s + x)/2 + step/2 d2, d2 = (x - denoised)/next.
             double half = step / 2 / next;
             evaluations.Add(new Evaluation
             {
-                Time = grid.Times[i + 1], Step = i, InputScale = SigmaGrid.InputScale(next), Alpha = 1, Sigma = next, X = 0.5 + half, D = -half, History = [new(SavedSample, 0.5)],
+                Time = i + 1 < n ? grid.Times[i + 1] : grid.FinalTime, Step = i, InputScale = SigmaGrid.InputScale(next), Alpha = 1, Sigma = next, X = 0.5 + half, D = -half, History = [new(SavedSample, 0.5)],
             });
         }
 
         return new SamplerPlan
         {
             Name = "heun", Prediction = config.Prediction, Evaluations = evaluations, Steps = n, Slots = 1, Sigmas = Repeat(grid.Sigmas), Timesteps = [.. Repeat([.. grid.Times, 0])[..^1]],
-            InitialSigma = grid.InitialSigma(config), Clip = config.ClipSample ? config.ClipRange : double.PositiveInfinity,
+            InitialSigma = grid.InitialSigma(config), Clip = config.ClipSample == true ? config.ClipRange : double.PositiveInfinity,
         };
     }
 

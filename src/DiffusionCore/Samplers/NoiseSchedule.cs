@@ -115,6 +115,7 @@ public sealed class NoiseSchedule
     }
 
     /// <summary>Training steps spaced evenly, first step of the sampling first; the three ways of the literature.</summary>
+    /// <param name="offset">Added by leading alone.</param>
     /// <param name="intervals">For leading and linspace: intervals into which the range is cut (the number of steps, or one more and drop the last).</param>
     internal static double[] SpacedTimesteps(string spacing, int train, int steps, int offset, int intervals)
     {

@@ -32,14 +32,17 @@ public sealed record SamplerOptions
 
     public double ChurnNoise { get; init; } = 1;
 
-    internal void Check(SchedulerConfig config, bool allSteps)
+    internal void Check(SchedulerConfig config)
     {
-        if (Steps < 1) throw new UsageException($"steps: expected at least 1, found {Steps}");
-        if (allSteps && Steps > config.TrainSteps) throw new UsageException($"steps: this model was trained with {config.TrainSteps} steps, {Steps} are too many");
+        if (Timesteps is not null && Sigmas is not null) throw new UsageException("timesteps and sigmas exclude each other");
+        if (Steps < 1 || (Steps > config.TrainSteps && Timesteps is null && Sigmas is null))
+            throw new UsageException($"steps: expected 1 to {config.TrainSteps}, the steps that this model was trained with, found {Steps}");
         if (!(Eta >= 0 && Eta <= 1)) throw new UsageException($"eta: expected a number from 0 to 1, found {Eta}");
         if (SkipSteps < 0) throw new UsageException($"skipped steps: expected 0 or more, found {SkipSteps}");
         CheckFalling(Timesteps, "timesteps", 0, config.TrainSteps - 1);
         CheckFalling(Sigmas, "sigmas", 0, double.MaxValue);
+        if (Sigmas is { Length: 1 }) throw new UsageException("sigmas: expected at least 2, a noise level and the final one, found 1");
+        if (!(Churn >= 0 && ChurnNoise >= 0)) throw new UsageException(FormattableString.Invariant($"churn: expected 0 or more, found {Churn} with noise {ChurnNoise}"));
     }
 
     private static void CheckFalling(double[]? values, string name, double minimum, double maximum)

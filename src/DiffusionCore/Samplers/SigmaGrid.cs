@@ -8,6 +8,9 @@ namespace DiffusionCore.Samplers;
 /// <param name="Times">What the network is told at each step.</param>
 internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
 {
+    /// <summary>Time of the final level, for solvers that evaluate there too where it is not zero.</summary>
+    public double FinalTime { get; init; }
+
     public static SigmaGrid Build(SchedulerConfig config, SamplerOptions options)
     {
         var schedule = NoiseSchedule.Build(config, finiteSigmas: true);
@@ -15,9 +18,7 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
         double[] logs = Array.ConvertAll(table, DoubleMath.Log);
         if (options.Sigmas is { } given)
         {
-            levels = given[^1] == 0 ? given[..^1] : given;
-            times = Array.ConvertAll(levels, s => TimeOf(s, logs));
-            return new SigmaGrid([.. levels, 0], times);
+            return new SigmaGrid(given, Array.ConvertAll(given[..^1], s => TimeOf(s, logs))) { FinalTime = TimeOf(given[^1], logs) };
         }
 
         times = options.Timesteps ?? Spaced(config, options.Steps);
@@ -51,7 +52,7 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
 
     private static double[] Spaced(SchedulerConfig config, int steps) => config.Spacing == "linspace"
         ? [.. NoiseSchedule.Linspace(0, config.TrainSteps - 1, steps).Reverse()]
-        : NoiseSchedule.SpacedTimesteps(config.Spacing, config.TrainSteps, steps, config.Spacing == "leading" ? config.StepsOffset : 0, steps);
+        : NoiseSchedule.SpacedTimesteps(config.Spacing!, config.TrainSteps, steps, config.StepsOffset, steps);
 
     /// <summary>Standard deviation of the first latent: that of x0 + sigma*eps where the spacing does not reach the last training step.</summary>
     public double InitialSigma(SchedulerConfig config)

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using DiffusionCore.Noise;
+using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
 
 namespace DiffusionCore.Tests.Samplers;
@@ -25,6 +26,22 @@ public sealed class SchedulerConformanceTests
         var classes = new[] { Upstream, Generated }.SelectMany(f => SchedulerCase.File(f).GetProperty("cases").EnumerateArray()).Select(c => c.GetProperty("scheduler").GetString()!).ToHashSet();
         foreach (string name in classes) Assert.True(SchedulerCase.Exists(name) != SchedulerCase.Later.Contains(name), $"{name} is both here and listed as later, or neither");
         Assert.Superset(SchedulerCase.Later.ToHashSet(), classes);
+    }
+
+    [ConformanceFact]
+    public void Excluded_cases_are_in_the_data_and_configurations_that_have_no_finite_run_are_refused()
+    {
+        var names = SchedulerCase.File(Upstream).GetProperty("cases").EnumerateArray().Select(c => c.GetProperty("name").GetString()!).ToHashSet();
+        Assert.Superset(SchedulerCase.Excluded.Keys.ToHashSet(), names);
+        int refused = 0;
+        foreach (var e in SchedulerCase.File(Generated).GetProperty("upstream_nonfinite").EnumerateArray().Where(e => SchedulerCase.Exists(e.GetProperty("scheduler").GetString()!)))
+        {
+            var config = SchedulerCase.ReadConfig(e.GetProperty("scheduler").GetString()!, e.GetProperty("overrides"));
+            Assert.ThrowsAny<DiffusionCoreException>(() => Sampler.Plan(config, new SamplerOptions { Steps = e.GetProperty("set_timesteps").GetProperty("num_inference_steps").GetInt32() }));
+            refused++;
+        }
+
+        Assert.Equal(3, refused);
     }
 
     [ConformanceTheory]
@@ -129,7 +146,7 @@ public sealed class SchedulerConformanceTests
             int[] arguments = [.. expression[(expression.IndexOf('(', StringComparison.Ordinal) + 1)..^1].Split(',').Select(int.Parse)];
             double[] times = arguments.Length == 1 ? [arguments[0], arguments[0] - 1] : [arguments[0], arguments[1]];
             if (arguments is [0] or [0, 0]) continue;                      // no noise at the end: asserted by every run above
-            var plan = Sampler.Plan(config, new SamplerOptions { Timesteps = times, Steps = 2, Eta = 1 });
+            var plan = Sampler.Plan(config, new SamplerOptions { Timesteps = times, Steps = 2, Eta = arguments.Length - 1 });
             Assert.Equal(e.GetProperty("expected").GetDouble(), Math.Pow(plan.Evaluations[0].N, 2), 1e-5);
             checkedCount++;
         }
