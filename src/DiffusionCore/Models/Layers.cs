@@ -36,6 +36,7 @@ public sealed class Norm(WeightScope w, int channels, int groups, double epsilon
 {
     private readonly WeightRef gamma = w.Tensor("weight", new Shape(channels));
     private readonly WeightRef beta = w.Tensor("bias", new Shape(channels));
+    private readonly int groups = groups >= 1 && channels % groups == 0 ? groups : throw w.Error($"{groups} groups do not divide {channels} channels; config.json gives widths that this kind of block cannot have");
 
     public Value Record(Graph g, Value x) => g.GroupNorm(x, g.Weight(gamma), g.Weight(beta), groups, epsilon);
 }

@@ -197,6 +197,17 @@ public sealed record UNet2DConfig
             if (attends && c.AttentionHeadDim is { } d && width % d != 0) throw new ModelFileException(f.Path, "attention_head_dim", $"{d} does not divide {width} channels");
         }
 
+        if (c.MidBlock && c.AddAttention && c.AttentionGroups is { } g && c.BlockOutChannels[^1] % g != 0)
+            throw new ModelFileException(f.Path, "attn_norm_num_groups", $"{g} groups do not divide {c.BlockOutChannels[^1]} channels");
+
+        // Skip blocks mix in an RGB image and give one; the last level changes no resolution and has no such path.
+        if (c.DownBlocks[..^1].Any(k => k.Skip) && c.InChannels != 3) throw new ModelFileException(f.Path, "in_channels", $"expected 3 with skip blocks, found {c.InChannels}");
+        if (c.UpBlocks[..^1].Any(k => k.Skip) && c.OutChannels != 3) throw new ModelFileException(f.Path, "out_channels", $"expected 3 with skip blocks, found {c.OutChannels}");
+
+        // Frequencies are 10000^(-k / (half - shift)).
+        int half = c.BlockOutChannels[0] / 2;
+        if (c.TimeEmbedding == TimeEmbeddingKind.Positional && c.FrequencyShift > 0 && c.FrequencyShift >= half)
+            throw new ModelFileException(f.Path, "freq_shift", FormattableString.Invariant($"expected less than {half}, half of the first width, found {c.FrequencyShift}"));
         if (c.TimeEmbedding == TimeEmbeddingKind.Learned && c.NumTrainTimesteps is null)
             throw new ModelFileException(f.Path, "num_train_timesteps", "expected a number: a learned time embedding needs it");
     }

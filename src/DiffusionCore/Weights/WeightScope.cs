@@ -70,6 +70,9 @@ public sealed class WeightScope
     /// <summary>As <see cref="Tensor"/>, also taking trailing extents of 1: a 1x1 convolution's weight as a matrix.</summary>
     public WeightRef TensorSqueezed(string name, Shape shape) => Find(name, shape, squeeze: true);
 
+    /// <summary>An error about this place, to be thrown by a model that cannot be built from it.</summary>
+    public ModelFileException Error(string problem) => new(book.Checkpoint.Path, $"{book.Component}.{prefix}".TrimEnd('.'), problem);
+
     public LoadAccount Account() => new(book.Component, book.Used.Count, [.. book.Missing], [.. book.Checkpoint.Names.Where(n => !book.Used.Contains(n))]);
 
     /// <exception cref="ModelFileException">Tensors are missing: says how many, and the first of them.</exception>
