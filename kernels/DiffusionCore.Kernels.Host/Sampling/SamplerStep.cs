@@ -14,6 +14,7 @@ namespace DiffusionCore.Kernels.Host;
 public static unsafe class SamplerStep
 {
     private const int ChunkElements = 4096;
+    private const int BlockElements = 256;      // elements whose 2C outputs are pulled apart at a time: 3 KB of stack
 
     /// <summary>Pointers are [Images][Elements]; null where unused.</summary>
     public struct Arguments
@@ -56,96 +57,129 @@ public static unsafe class SamplerStep
     {
         var a = (Arguments*)state;
         int chunks = Chunks(a->Elements), image = item / chunks, first = item % chunks * ChunkElements;
-        int count = Math.Min(ChunkElements, a->Elements - first);
-        long origin = (long)image * a->Elements + first;
-        float* buffer = stackalloc float[16];
-        float threshold = a->Threshold == null ? 0 : a->Threshold[image];
-        V bound = V.Create(a->Threshold == null ? a->Clip : threshold), zero = V.Create(0f);
-        bool clips = a->Threshold != null || !float.IsPositiveInfinity(a->Clip);
+        int count = Math.Min(ChunkElements, a->Elements - first), block = a->VarianceChannels > 0 ? BlockElements : ChunkElements;
+        float threshold = a->Threshold == null ? a->Clip : a->Threshold[image];
+        float* split = stackalloc float[3 * BlockElements];
+        float* tail = stackalloc float[12 * 16];
+        for (int i = 0; i < count; i += block)
+        {
+            int n = Math.Min(block, count - i), whole = n / 16 * 16;
+            var s = Streams.At(a, (long)image * a->Elements + first + i);
+            if (a->VarianceChannels > 0)
+            {
+                // Pixels of 2C outputs: the halves are pulled apart in cache, then the loop is the same for all.
+                Split(a, a->Model, image, first + i, n, s.Model = split, s.Variance = split + BlockElements);
+                if (s.Unconditional != null) Split(a, a->Unconditional, image, first + i, n, s.Unconditional = split + 2 * BlockElements, null);
+            }
+
+            Vectors<V>(a, s, whole, threshold);
+            if (whole == n) continue;
+            var last = s.Gather(whole, n - whole, tail);
+            Vectors<V>(a, last, 16, threshold);
+            s.Scatter(last, whole, n - whole);
+        }
+    }
+
+    private static void Vectors<V>(Arguments* a, in Streams s, int count, float threshold)
+        where V : unmanaged, ISimd16<V>
+    {
+        bool divides = a->Threshold != null, clips = divides || !float.IsPositiveInfinity(a->Clip), rederives = clips && a->Rederive;
+        V a0 = V.Create(a->A0), b0 = V.Create(a->B0), a1 = V.Create(a->A1), b1 = V.Create(a->B1), bound = V.Create(threshold), half = V.Create(0.5f);
         for (int i = 0; i < count; i += 16)
         {
-            int lanes = Math.Min(16, count - i);
-            long at = origin + i;
-            V x = Load<V>(a->Sample + at, lanes, buffer);
-            V m = Model<V>(a, a->Model, image, first + i, lanes, buffer, variance: false);
-            if (a->Unconditional != null)
+            V x = V.Load(s.Sample + i);
+            V m = V.Load(s.Model + i);
+            if (s.Unconditional != null)
             {
-                V u = Model<V>(a, a->Unconditional, image, first + i, lanes, buffer, variance: false);
+                V u = V.Load(s.Unconditional + i);
                 m = V.MultiplyAdd(V.Create(a->Guidance), m - u, u);
             }
 
-            V denoised = V.MultiplyAdd(V.Create(a->A0), x, V.Create(a->B0) * m);
-            V epsilon = V.MultiplyAdd(V.Create(a->A1), x, V.Create(a->B1) * m);
-            if (clips)
-            {
-                denoised = V.Max(zero - bound, V.Min(bound, denoised));      // NaN passes through both
-                if (a->Threshold != null) denoised /= bound;
-                if (a->Rederive) epsilon = V.MultiplyAdd(V.Create(a->P), x, V.Create(a->Q) * denoised);
-            }
+            V denoised = V.MultiplyAdd(a0, x, b0 * m);
+            V epsilon = V.MultiplyAdd(a1, x, b1 * m);
+            if (clips) denoised = V.Max(V.Create(0f) - bound, V.Min(bound, denoised));      // NaN passes through both
+            if (divides) denoised = denoised / bound;
+            if (rederives) epsilon = V.MultiplyAdd(V.Create(a->P), x, V.Create(a->Q) * denoised);
 
             V next = V.Create(a->X) * x;
             next = V.MultiplyAdd(V.Create(a->D), denoised, next);
             if (a->E != 0) next = V.MultiplyAdd(V.Create(a->E), epsilon, next);
-            if (a->History1 != null) next = V.MultiplyAdd(V.Create(a->H1), Load<V>(a->History1 + at, lanes, buffer), next);
-            if (a->History2 != null) next = V.MultiplyAdd(V.Create(a->H2), Load<V>(a->History2 + at, lanes, buffer), next);
-            if (a->History3 != null) next = V.MultiplyAdd(V.Create(a->H3), Load<V>(a->History3 + at, lanes, buffer), next);
-            if (a->Noise != null)
+            if (s.History1 != null) next = V.MultiplyAdd(V.Create(a->H1), V.Load(s.History1 + i), next);
+            if (s.History2 != null) next = V.MultiplyAdd(V.Create(a->H2), V.Load(s.History2 + i), next);
+            if (s.History3 != null) next = V.MultiplyAdd(V.Create(a->H3), V.Load(s.History3 + i), next);
+            if (s.Noise != null)
             {
                 V scale = V.Create(a->N);
-                if (a->VarianceChannels > 0)
+                if (s.Variance != null)
                 {
-                    V share = V.MultiplyAdd(V.Create(0.5f), Model<V>(a, a->Model, image, first + i, lanes, buffer, variance: true), V.Create(0.5f));
+                    V share = V.MultiplyAdd(half, V.Load(s.Variance + i), half);
                     V log = V.MultiplyAdd(share, V.Create(a->VarianceMaxLog - a->VarianceMinLog), V.Create(a->VarianceMinLog));
-                    scale *= VectorMath.Exp(V.Create(0.5f) * log);
+                    scale = scale * VectorMath.Exp(half * log);
                 }
 
-                next = V.MultiplyAdd(scale, Load<V>(a->Noise + at, lanes, buffer), next);
+                next = V.MultiplyAdd(scale, V.Load(s.Noise + i), next);
             }
 
-            if (a->DenoisedOut != null) Store(denoised, a->DenoisedOut + at, lanes, buffer);
-            if (a->EpsilonOut != null) Store(epsilon, a->EpsilonOut + at, lanes, buffer);
-            if (a->SampleOut != null) Store(x, a->SampleOut + at, lanes, buffer);
-            Store(next, a->Next + at, lanes, buffer);
+            if (s.Denoised != null) V.Store(denoised, s.Denoised + i);
+            if (s.Epsilon != null) V.Store(epsilon, s.Epsilon + i);
+            if (s.Before != null) V.Store(x, s.Before + i);
+            V.Store(next, s.Next + i);
         }
     }
 
-    private static V Model<V>(Arguments* a, float* model, int image, int element, int lanes, float* buffer, bool variance)
-        where V : unmanaged, ISimd16<V>
+    private static void Split(Arguments* a, float* model, int image, int element, int count, float* mean, float* variance)
     {
-        if (a->VarianceChannels == 0) return Load<V>(model + (long)image * a->Elements + element, lanes, buffer);
-        // Pixels of 2C outputs: one division, then the index runs along and jumps over the half that is not wanted.
         int c = a->VarianceChannels, channel = element % c;
-        float* p = model + 2L * ((long)image * a->Elements + element - channel) + channel + (variance ? c : 0);
-        for (int k = 0; k < lanes; k++)
+        float* p = model + 2L * ((long)image * a->Elements + element - channel) + channel;
+        for (int k = 0; k < count; k++, p++)
         {
-            buffer[k] = *p++;
+            mean[k] = p[0];
+            if (variance != null) variance[k] = p[c];
             if (++channel != c) continue;
             channel = 0;
             p += c;
         }
-
-        for (int k = lanes; k < 16; k++) buffer[k] = 0;
-        return V.Load(buffer);
     }
 
-    private static V Load<V>(float* p, int lanes, float* buffer)
-        where V : unmanaged, ISimd16<V>
+    /// <summary>Where one run of elements lies in each array; null where the step does not use it.</summary>
+    private struct Streams
     {
-        if (lanes == 16) return V.Load(p);
-        for (int k = 0; k < 16; k++) buffer[k] = k < lanes ? p[k] : 0;
-        return V.Load(buffer);
-    }
+        public float* Sample, Model, Unconditional, History1, History2, History3, Noise, Variance, Next, Denoised, Epsilon, Before;
 
-    private static void Store<V>(V v, float* p, int lanes, float* buffer)
-        where V : unmanaged, ISimd16<V>
-    {
-        if (lanes == 16)
+        public static Streams At(Arguments* a, long at) => new()
         {
-            V.Store(v, p);
-            return;
+            Sample = a->Sample + at, Model = a->Model + at, Unconditional = Move(a->Unconditional, at), History1 = Move(a->History1, at), History2 = Move(a->History2, at),
+            History3 = Move(a->History3, at), Noise = Move(a->Noise, at), Next = a->Next + at, Denoised = Move(a->DenoisedOut, at), Epsilon = Move(a->EpsilonOut, at),
+            Before = Move(a->SampleOut, at),
+        };
+
+        /// <summary>The same arrays for the last, partial vector, copied to a buffer of 12 vectors.</summary>
+        public readonly Streams Gather(int at, int lanes, float* buffer) => new()
+        {
+            Sample = Copy(Sample, at, lanes, buffer), Model = Copy(Model, at, lanes, buffer + 16), Unconditional = Copy(Unconditional, at, lanes, buffer + 32),
+            History1 = Copy(History1, at, lanes, buffer + 48), History2 = Copy(History2, at, lanes, buffer + 64), History3 = Copy(History3, at, lanes, buffer + 80),
+            Noise = Copy(Noise, at, lanes, buffer + 96), Variance = Copy(Variance, at, lanes, buffer + 112), Next = buffer + 128,
+            Denoised = Denoised == null ? null : buffer + 144, Epsilon = Epsilon == null ? null : buffer + 160, Before = Before == null ? null : buffer + 176,
+        };
+
+        public readonly void Scatter(in Streams last, int at, int lanes)
+        {
+            for (int k = 0; k < lanes; k++)
+            {
+                Next[at + k] = last.Next[k];
+                if (Denoised != null) Denoised[at + k] = last.Denoised[k];
+                if (Epsilon != null) Epsilon[at + k] = last.Epsilon[k];
+                if (Before != null) Before[at + k] = last.Before[k];
+            }
         }
 
-        V.Store(v, buffer);
-        for (int k = 0; k < lanes; k++) p[k] = buffer[k];
+        private static float* Move(float* p, long at) => p == null ? null : p + at;
+
+        private static float* Copy(float* p, int at, int lanes, float* buffer)
+        {
+            if (p == null) return null;
+            for (int k = 0; k < 16; k++) buffer[k] = k < lanes ? p[at + k] : 0;
+            return buffer;
+        }
     }
 }
