@@ -35,7 +35,7 @@ public static class SigmaSchedule
         [.. NoiseSchedule.Linspace(0, 1, n).Select(r => minimum + BetaQuantile(1 - r, a, b) * (maximum - minimum))];
 
     /// <summary>The x with I_x(a, b) = p, by bisection: exact to double.</summary>
-    internal static double BetaQuantile(double p, double a, double b)
+    public static double BetaQuantile(double p, double a, double b)
     {
         if (p <= 0) return 0;
         if (p >= 1) return 1;
