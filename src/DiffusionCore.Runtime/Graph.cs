@@ -98,7 +98,11 @@ public sealed class Graph
     public void Output(string name, Value value)
     {
         if (outputs.Exists(o => o.Name == name)) throw new ArgumentException($"output '{name}' is declared twice", nameof(name));
-        outputs.Add((name, Own(value)));
+        // An output has memory of its own: an input or a weight that is also a result is copied.
+        var root = nodes[Own(value)];
+        while (root.Op is ReshapeOp) root = nodes[root.Inputs[0]];
+        if (root.Op is InputOp or WeightOp or ConstantOp) value = Add(new ExpandOp(value.Shape), value);
+        outputs.Add((name, value.Id));
     }
 
     /// <summary>Names what is recorded until the result is disposed; nested names are joined with dots.</summary>
