@@ -57,11 +57,11 @@ public sealed class TimestepEmbedding(WeightScope w, int inputs, int channels, U
 ///                 +--to_k--+--attention--to_out.0--(+ x)--(/ scale)--> y
 ///                 +--to_v--+
 /// </code>
-/// x, y: [N, H, W, C]. Takes the older key names query, key, value, proj_attn too.
+/// x, y: [N, H, W, C]; without groups there is no norm. Takes the older key names query, key, value, proj_attn too.
 /// </summary>
-public sealed class SpatialAttention(WeightScope w, int channels, int headDim, int groups, double epsilon, double outputScale)
+public sealed class SpatialAttention(WeightScope w, int channels, int headDim, int? groups, double epsilon, double outputScale)
 {
-    private readonly Norm norm = new(w.At("group_norm"), channels, groups, epsilon);
+    private readonly Norm? norm = groups is { } g ? new(w.At("group_norm"), channels, g, epsilon) : null;
     private readonly Linear query = new(w.AtAny("to_q", "query"), channels, channels);
     private readonly Linear key = new(w.AtAny("to_k", "key"), channels, channels);
     private readonly Linear value = new(w.AtAny("to_v", "value"), channels, channels);
@@ -70,7 +70,7 @@ public sealed class SpatialAttention(WeightScope w, int channels, int headDim, i
     public Value Record(Graph g, Value x)
     {
         long n = x.Shape[0], pixels = x.Shape[1] * x.Shape[2];
-        var tokens = g.Reshape(norm.Record(g, x), n, pixels, channels);
+        var tokens = g.Reshape(norm is null ? x : norm.Record(g, x), n, pixels, channels);
         var y = g.Attention(query.Record(g, tokens), key.Record(g, tokens), value.Record(g, tokens), channels / headDim, 1 / Math.Sqrt(headDim));
         y = g.Plus(output.Record(g, y), g.Reshape(x, n, pixels, channels));
         return g.Reshape(g.Affine(y, 1 / outputScale), x.Shape.ToArray());

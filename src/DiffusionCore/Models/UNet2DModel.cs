@@ -60,8 +60,9 @@ public sealed class UNet2DModel
             if (config.AddAttention)
             {
                 middleAttention = new(
-                    mid.At("attentions.0"), widths[^1], config.AttentionHeadDim ?? widths[^1], config.AttentionGroups ?? config.NormGroups, config.NormEpsilon,
-                    config.MidBlockScaleFactor);
+                    mid.At("attentions.0"), widths[^1], config.AttentionHeadDim ?? widths[^1],
+                    // diffusers leaves the norm of the middle attention out where the norms are scaled and shifted.
+                    config.AttentionGroups ?? (config.ScaleShift ? null : config.NormGroups), config.NormEpsilon, config.MidBlockScaleFactor);
             }
 
             middleLast = new(mid.At("resnets.1"), resnet);

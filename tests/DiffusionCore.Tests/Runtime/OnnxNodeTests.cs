@@ -61,7 +61,7 @@ public class OnnxNodeTests
     public void Most_of_the_families_are_covered()
     {
         int covered = All.Count(c => Excluded(c.Value) is null);
-        Assert.True(covered >= 0.6 * All.Count, $"{covered} of {All.Count}");
+        Assert.True(covered >= 200, $"{covered} of {All.Count}");
     }
 
     private sealed record Numbers(Shape Shape, DType Type, double[] Values);
