@@ -36,7 +36,7 @@ public static class DpmSolverMultistep
         return new SamplerPlan
         {
             Name = config.SolverOrder == 2 && data && !noisy ? "dpmpp_2m" : $"{config.AlgorithmType}-{config.SolverOrder}m", Prediction = config.Prediction, Evaluations = evaluations, Steps = n,
-            Slots = config.SolverOrder - 1, Timesteps = grid.Times, Sigmas = grid.Sigmas, ThresholdRatio = config.Thresholding ? config.ThresholdRatio : 0,
+            Slots = Slots(config), Timesteps = grid.Times, Sigmas = grid.Sigmas, ThresholdRatio = config.Thresholding ? config.ThresholdRatio : 0,
             ThresholdMaximum = config.ThresholdMaximum, ClipRederivesEpsilon = true,
         };
 
@@ -91,7 +91,7 @@ public static class DpmSolverMultistep
             }
 
             m = own;
-            int slots = Math.Max(1, config.SolverOrder - 1);
+            int slots = Math.Max(1, Slots(config));
             var history = new List<HistoryTerm>();
             if (first != 0) history.Add(new HistoryTerm((known - 1) % slots, first));
             if (second != 0) history.Add(new HistoryTerm((known - 2) % slots, second));
@@ -102,6 +102,9 @@ public static class DpmSolverMultistep
             };
         }
     }
+
+    // Former estimates. An estimate may overwrite the oldest as that is read; with a threshold it takes two passes and needs a place of its own.
+    private static int Slots(SchedulerConfig config) => config.SolverOrder == 1 ? 0 : config.Thresholding ? config.SolverOrder : config.SolverOrder - 1;
 
     private static (double Alpha, double Sigma, double Lambda) Split(double level)
     {

@@ -22,7 +22,7 @@ public readonly record struct HistoryTerm(int Slot, double Coefficient);
 /// m    = network(InputScale * x, Time)                     x = Alpha*x0 + Sigma*eps
 /// x0   = from m by the prediction type; clipped; eps likewise
 /// x    = X*x + D*x0 + E*eps + sum of History + N*noise      noise is drawn where DrawsNoise says
-/// slot = Keep                                              written after History was read
+/// slot = Keep                                              written after History was read; with a threshold, a slot that History does not name
 /// </code>
 /// A solver with several evaluations per step is several of these; what it needs from the first (the latent, a derivative) it keeps in slots.
 /// </summary>

@@ -43,7 +43,7 @@ internal static unsafe class CpuSamplerStep
             for (int i = 0; i < s.Images; i++)
             {
                 double quantile = AbsoluteQuantile(new Span<float>(a.DenoisedOut + (long)i * s.Elements, s.Elements), s.ThresholdRatio);
-                t[i] = (float)Math.Clamp(quantile, 1, Math.Max(1, s.ThresholdMaximum));
+                t[i] = (float)Math.Min(Math.Max(quantile, 1), s.ThresholdMaximum);
             }
 
             a.Threshold = t;
