@@ -84,7 +84,7 @@ internal static class CommandLine
     {
         var root = new RootCommand("DiffusionCore: a diffusion engine in C#. Makes images, explains and measures its networks.")
         {
-            GenerateCommand.Create(cancellation), DevicesCommand.Create(), InspectCommand.Create(), ScheduleCommand.Create(), ExplainCommand.Create(cancellation),
+            GenerateCommand.Create(cancellation), DevicesCommand.Create(), InspectCommand.Create(), ScheduleCommand.Create(), ExplainCommand.Create(cancellation), ProfileCommand.Create(cancellation),
             RunCommand.Create(), EvaluateCommand.Create(cancellation),
         };
         if (args.Length == 0)

@@ -45,6 +45,9 @@ public interface IWeightSource
 
     TensorType Type { get; }
 
+    /// <summary>How its numbers are stored; plain elements of the type unless said otherwise.</summary>
+    WeightFormat Format => WeightFormat.Plain(Type.DType);
+
     /// <summary>Fills <paramref name="dst"/> with the tensor's bytes, row-major, in its stored type.</summary>
     void Read(Span<byte> dst);
 }

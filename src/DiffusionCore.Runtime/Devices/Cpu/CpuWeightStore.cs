@@ -73,6 +73,7 @@ public sealed unsafe class CpuWeightStore : WeightStore
         lock (access)
         {
             if (held.TryGetValue((source, form), out var buffer)) return buffer;
+            if (!source.Format.IsPlain) throw new DeviceException($"{source.Name}: {source.Format} are not supported on the CPU yet; use plain F32, F16 or BF16 weights");
             buffer = make();
             held[(source, form)] = buffer;
             bytes += buffer.Bytes;
