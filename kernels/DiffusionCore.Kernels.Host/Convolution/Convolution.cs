@@ -19,6 +19,7 @@ public static unsafe class Convolution
     private const int SmallestPlace = 24;
     private const int PlaceWidth = 16;
     private const int JobsPerWorker = 8;
+    private const int FewestJobsPerWorker = 3;
 
     /// <summary>Null where this kernel takes the shape, else why not.</summary>
     public static string? Declines(in ConvShape s) => s.OutHeight < 1 || s.OutWidth < 1 ? "kernel larger than the padded map" : null;
@@ -42,10 +43,10 @@ public static unsafe class Convolution
             return;
         }
 
-        var p = Places.Of(s);
-        var a = new Arguments { Shape = s, Places = p, X = x, Y = y, LdX = ldx, LdY = ldy, Epilogue = epilogue };
+        int panels = PackedWeights.Panels(MicroKernel.WidthOf(isa), s.Outputs);
+        var p = Places.Of(s).Split(s, pool.Count == 1 ? 1 : FewestJobsPerWorker * pool.Count, panels);
+        var a = new Arguments { Shape = s, Places = p, Panels = panels, X = x, Y = y, LdX = ldx, LdY = ldy, Epilogue = epilogue };
         a.Scratch = LaunchScratch.Prepare(pool, isa, packed, type, s.Outputs, s.Channels * s.KernelH * s.KernelW, PrivateBytes(s), scratch);
-        a.Panels = PackedWeights.Panels(MicroKernel.WidthOf(isa), s.Outputs);
         int groups = pool.Count == 1 ? 1 : Math.Min(a.Panels, Math.Max(1, (JobsPerWorker * pool.Count + p.Count - 1) / p.Count));
         a.PanelsPerJob = (a.Panels + groups - 1) / groups;
         a.Groups = (a.Panels + a.PanelsPerJob - 1) / a.PanelsPerJob;
@@ -64,7 +65,7 @@ public static unsafe class Convolution
         public LaunchScratch Scratch;
     }
 
-    /// <summary>How the output is cut; depends on the shape alone.</summary>
+    /// <summary>How the output is cut. No result depends on it.</summary>
     private struct Places
     {
         public int Images, Rows, Columns, ImageGroups, RowBlocks, ColumnBlocks;
@@ -85,12 +86,28 @@ public static unsafe class Convolution
             int images = 1;
             if (rows == height && columns == width)
                 images = (int)Math.Clamp(Math.Min(PanelProduct.MaximumRows / (height * width), PatchBytes / Bytes(s, rows, columns)), 1, s.Batch);
-            return new Places
-            {
-                Images = images, Rows = rows, Columns = columns, ImageGroups = (s.Batch + images - 1) / images,
-                RowBlocks = (height + rows - 1) / rows, ColumnBlocks = (width + columns - 1) / columns,
-            };
+            return Cut(s, images, rows, columns);
         }
+
+        /// <summary>Smaller places where one small image would leave workers idle. A patch never grows by it.</summary>
+        public readonly Places Split(in ConvShape s, int jobs, int panels)
+        {
+            var p = this;
+            while ((long)p.Count * panels < jobs)
+            {
+                if (p.Images > 1) p = Cut(s, (p.Images + 1) / 2, p.Rows, p.Columns);
+                else if (p.Rows > 1 && p.Rows * p.Columns >= 2 * SmallestPlace) p = Cut(s, 1, (p.Rows + 1) / 2, p.Columns);
+                else break;
+            }
+
+            return p;
+        }
+
+        private static Places Cut(in ConvShape s, int images, int rows, int columns) => new()
+        {
+            Images = images, Rows = rows, Columns = columns, ImageGroups = (s.Batch + images - 1) / images,
+            RowBlocks = (s.OutHeight + rows - 1) / rows, ColumnBlocks = (s.OutWidth + columns - 1) / columns,
+        };
 
         // Equal parts of at most this size.
         private static int Even(int extent, int most)

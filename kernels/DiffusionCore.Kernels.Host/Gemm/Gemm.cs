@@ -48,12 +48,13 @@ public static unsafe class Gemm
         for (int first = 0; first < n; first += panelWidth)
         {
             int valid = Math.Min(panelWidth, n - first), width = (valid + 15) / 16 * 16;
-            float* from = b + first * ldb;
-            for (int i = 0; i < k; i++, dst += width)
+            Transpose.Run(b + first * ldb, ldb, valid, k, dst, width);
+            if (valid < width)
             {
-                for (int j = 0; j < valid; j++) dst[j] = from[j * ldb + i];
-                new Span<float>(dst + valid, width - valid).Clear();
+                for (int i = 0; i < k; i++) new Span<float>(dst + (long)i * width + valid, width - valid).Clear();
             }
+
+            dst += (long)k * width;
         }
     }
 
