@@ -11,6 +11,13 @@
 //             is one query, so neither panels nor vector width change a sum. Scores carry a factor log2(e), so that the exponential is 2^x.
 //             A query that sees no key gives zeros.
 // Roofline    2QK(D + E) flops against reading K and V once per panel: compute bound; the exponentials cost about a fifth at D = 40.
+// Measured    2-core AMD EPYC Zen 4, 2026-11-24, one worker by CPU time on a shared machine; GF/s and part of the measured FMA peak (117.6 a core).
+//
+//                                     AVX-512       AVX2
+//             8 heads 1024x1024, d 40  94   80 %     79   67 %
+//             2x8 heads 256x256, d 160 96   82 %     85   72 %
+//             8 heads 4096x77, d 40    70   60 %     59   50 %      (packing and storing queries)
+//             1 head 4096x4096, d 512  96   82 %     88   75 %
 using System.Runtime.CompilerServices;
 
 namespace DiffusionCore.Kernels.Host;

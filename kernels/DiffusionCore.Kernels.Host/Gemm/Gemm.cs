@@ -3,6 +3,15 @@
 // Work split  blocks of rows x ranges of panels, handed out by one counter; which worker takes which changes no byte.
 // Numerics    see MicroKernel and PanelProduct: blocks of 768 terms, each one chain of FMA.
 // Roofline    2MNK flops on 4(MK + NK + MN) bytes: compute bound from M of about 64; below it bound by reading the weights.
+// Measured    2-core AMD EPYC Zen 4, 2026-11-24, F32 weights with bias; GF/s and part of the measured FMA peak (117.6 a core, 235 both). The machine
+//             was shared: one worker by CPU time, two by the best of many short calls.
+//
+//                              AVX-512, 1 worker   2 workers     AVX2, 1 worker   2 workers
+//             4096x320x320     109   93 %          198   84 %    100   85 %       188   80 %
+//             1024x640x640     112   96 %          222   94 %    107   91 %       200   85 %
+//             256x1280x1280    113   97 %          226   96 %     99   85 %       202   86 %
+//             77x768x768       111   95 %          218   93 %    109   93 %       219   93 %
+//             BF16 and F16 weights cost 0 to 8 % of that. M = 1 streams the weights at 29 GB/s on one core.
 namespace DiffusionCore.Kernels.Host;
 
 /// <summary>Matrix product with packed weights.</summary>

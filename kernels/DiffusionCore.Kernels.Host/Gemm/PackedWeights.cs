@@ -10,8 +10,6 @@ namespace DiffusionCore.Kernels.Host;
 /// <summary>Packing and widening of weights.</summary>
 public static unsafe class PackedWeights
 {
-    internal const long WidenWholeBytes = 4 << 20;
-
     /// <summary>Bytes of the packed form of [outputs][inputs][taps].</summary>
     public static long Bytes(int outputs, int inputs, int taps, WeightType type) => Elements(outputs, inputs, taps) * Size(type);
 

@@ -10,9 +10,9 @@ namespace DiffusionCore.Kernels.Host;
 /// <summary>Measures what this machine can do now; other work on it lowers the figures.</summary>
 public static unsafe class PeakMeter
 {
-    private const int Rounds = 8;
-    private const int Iterations = 400_000;
-    private const long StreamBytes = 256L << 20;
+    private const int Rounds = 40;          // short ones: some of them meet a quiet moment of a shared machine
+    private const int Iterations = 100_000;
+    private const long StreamBytes = 128L << 20;
 
     /// <summary>Single-precision GFLOP/s of one thread.</summary>
     public static double FmaGflopsPerCore()
