@@ -52,8 +52,8 @@ public class BadSafetensorsTests
         ["shape x dtype != range"] = (RawFile.Of("{" + RawFile.Entry(A, shape: "[2]") + "}", 4), "a", "needs 8 bytes, data_offsets give 4"),
         ["shape wraps to 0 in 64 bits"] = (RawFile.Of("{" + RawFile.Entry(A, shape: "[4294967296,4294967296]", offsets: "[0,0]") + "}", 0), "a", "larger than any file"),
         ["shape wraps to the range in 64 bits"] = (RawFile.Of("{" + RawFile.Entry(A, "U8", "[3,6148914691236517206]", "[0,2]") + "}", 2), "a", "larger than any file"),
-        // 8 * 4611686018427387904 * 9223372036854775807 is under 2^129 and above 2^128.
-        ["shape wraps in 128 bits"] = (RawFile.Of("{" + RawFile.Entry(A, "U8", "[9223372036854775807,9223372036854775807]", "[0,8]") + "}", 8), "a", "larger than any file"),
+        // The product is 2^125 + 4242033433851267910: in bits, 2^128 and the range that the offsets give.
+        ["shape wraps in 128 bits"] = (RawFile.Of("{" + RawFile.Entry(A, "U8", "[6521908912666391107,6521908912666391106]", "[0,4242033433851267910]") + "}", 8), "a", "larger than any file"),
         ["shape of rank 20 that wraps"] = (RawFile.Of("{" + RawFile.Entry(A, "U8", "[" + string.Join(",", Enumerable.Repeat("4294967296", 20)) + "]", "[0,0]") + "}", 0), "a", "larger than any file"),
         ["range beyond any file"] = (RawFile.Of("{" + RawFile.Entry(A, "U8", "[9223372036854775807]", "[0,9223372036854775807]") + "}", 8), "a", "the file is truncated"),
         ["negative dim"] = (RawFile.Of("{" + RawFile.Entry(A, shape: "[-1]") + "}", 4), "a", "shape: expected a whole number from 0 to 2^63-1, found -1"),

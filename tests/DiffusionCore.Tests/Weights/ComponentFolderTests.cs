@@ -72,5 +72,11 @@ public class ComponentFolderTests
         Directory.CreateSymbolicLink(real["same"], real["unet"]);
         Directory.CreateSymbolicLink(folder["model"], real.Path);
         Assert.Equal(folder["model/same"], ComponentFolder.Of(folder["model"], "same"));
+
+        // A link to a folder below another link.
+        Directory.CreateDirectory(real["sub/unet"]);
+        Directory.CreateSymbolicLink(real["sub/same"], real["sub/unet"]);
+        Directory.CreateSymbolicLink(folder["below"], folder["model/sub"]);
+        Assert.Equal(folder["below/same"], ComponentFolder.Of(folder["below"], "same"));
     }
 }
