@@ -242,17 +242,17 @@ public static unsafe class VectorMath
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static V Apply<V>(Activation activation, V x)
         where V : unmanaged, ISimd16<V> => activation switch
-    {
-        Activation.None => x,
-        Activation.Silu => Silu(x),
-        Activation.Relu => V.Max(V.Create(0f), x),          // in this order NaN stays NaN
-        Activation.Gelu => Gelu(x),
-        Activation.GeluTanh => GeluTanh(x),
-        Activation.QuickGelu => QuickGelu(x),
-        Activation.Sigmoid => Sigmoid(x),
-        Activation.Tanh => Tanh(x),
-        _ => throw new ArgumentOutOfRangeException(nameof(activation)),
-    };
+        {
+            Activation.None => x,
+            Activation.Silu => Silu(x),
+            Activation.Relu => V.Max(V.Create(0f), x),          // in this order NaN stays NaN
+            Activation.Gelu => Gelu(x),
+            Activation.GeluTanh => GeluTanh(x),
+            Activation.QuickGelu => QuickGelu(x),
+            Activation.Sigmoid => Sigmoid(x),
+            Activation.Tanh => Tanh(x),
+            _ => throw new ArgumentOutOfRangeException(nameof(activation)),
+        };
 
     // Scalars for tails: the vector function on one lane, hence the same bytes.
     public static float Exp(float x) => Lane<UnaryFunctions.Exp>(x);

@@ -24,7 +24,7 @@ public sealed class CliTests : IDisposable
     [InlineData(2, "class '99' is unknown", "generate", "--class", "99", "-o", "x.png")]
     [InlineData(2, "--seed: expected", "generate", "--seed", "-5", "-o", "x.png")]
     [InlineData(2, "--count: expected", "generate", "--count", "0")]
-    [InlineData(2, "trained with 1000 steps", "generate", "--steps", "2000", "-o", "x.png")]
+    [InlineData(2, "expected 1 to 1000", "generate", "--steps", "2000", "-o", "x.png")]
     [InlineData(6, "does not exist", "generate", "-o", "missing/folder/x.png")]
     [InlineData(5, "the limit is", "generate", "--memory-limit", "1MB", "-o", "x.png")]
     [InlineData(2, "--memory-limit: expected a size", "generate", "--memory-limit", "much", "-o", "x.png")]

@@ -181,7 +181,9 @@ public sealed class SchedulerConformanceTests
             double s = e.InputScale;
             evaluations.Add(e with
             {
-                Alpha = e.Alpha / s, Sigma = e.Sigma / s, X = e.History.Count == 0 ? e.X * s : 0.5 + (e.X - 0.5) * s,
+                Alpha = e.Alpha / s,
+                Sigma = e.Sigma / s,
+                X = e.History.Count == 0 ? e.X * s : 0.5 + (e.X - 0.5) * s,
                 History = [.. e.History.Select(t => t with { Coefficient = t.Coefficient * before })],
             });
             before = s;
