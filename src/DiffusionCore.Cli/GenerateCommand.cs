@@ -73,6 +73,7 @@ internal static class GenerateCommand
     {
         using var pipeline = new GeneratePipeline(folder, device);
         var sampler = pipeline.Plan(request);
+        if (grid) CheckGrid(pipeline.Size(request), request.Count);
         var names = new OutputNames(output, request, grid);
         foreach (string file in names.All()) AtomicFile.Check(file, force);
         CommandLine.Note($"{folder.Name}: {folder.Network.Account}; {request.Count} image{(request.Count == 1 ? "" : "s")}, {sampler.Name}, {sampler.Steps} steps, seed {request.Seed}");
@@ -117,6 +118,14 @@ internal static class GenerateCommand
 
         void Save(string file, Image picture, string parameters) =>
             AtomicFile.Write(file, force, stream => codec.EncodePng(picture, stream, [("parameters", parameters)]));
+    }
+
+    // A grid is held in memory until the last image is there.
+    private static void CheckGrid((int Height, int Width) one, int count)
+    {
+        long side = (long)Math.Ceiling(Math.Sqrt(count));
+        if (side * one.Width * side * one.Height > ImageLimits.MaximumPixels)
+            throw new UsageException($"--grid: {count} images of {one.Width}x{one.Height} make a picture of more than {ImageLimits.MaximumPixels} pixels; use a smaller --count, or no --grid");
     }
 
     private static string ClassName(ModelFolder folder, int c) => c < folder.Classes!.Names.Count ? folder.Classes.Names[c] : c.ToString(CultureInfo.InvariantCulture);

@@ -229,7 +229,7 @@ internal static class EvaluateCommand
             var request = new GenerateRequest
             {
                 Count = classes.Count * p.GetValue(perClass), Classes = classes, Seed = CliOptions.ParseSeed(p.GetValue(seed)), Guidance = p.GetValue(guidance), Sampler = p.GetValue(sampler),
-                Options = new SamplerOptions { Steps = p.GetValue(steps) }, Batch = 20,
+                Options = new SamplerOptions { Steps = p.GetValue(steps) },
             };
             long start = Stopwatch.GetTimestamp();
             var agreed = new int[classes.Count];

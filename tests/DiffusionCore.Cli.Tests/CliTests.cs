@@ -27,6 +27,8 @@ public sealed class CliTests : IDisposable
     [InlineData(2, "expected 1 to 1000", "generate", "--steps", "2000", "-o", "x.png")]
     [InlineData(6, "does not exist", "generate", "-o", "missing/folder/x.png")]
     [InlineData(5, "the limit is", "generate", "--memory-limit", "1MB", "-o", "x.png")]
+    [InlineData(5, "at once need", "generate", "--size", "16384x16384", "-o", "x.png")]
+    [InlineData(2, "--grid: 100000 images", "generate", "--size", "1024x1024", "--count", "100000", "--grid", "-o", "x.png")]
     [InlineData(2, "--memory-limit: expected a size", "generate", "--memory-limit", "much", "-o", "x.png")]
     [InlineData(2, "unknown command 'generat'; did you mean 'generate'", "generat")]
     [InlineData(2, "unknown option '--stepz'; did you mean '--steps'", "generate", "--stepz", "4")]

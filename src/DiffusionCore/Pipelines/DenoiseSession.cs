@@ -32,8 +32,14 @@ public sealed class DenoiseSession : IDisposable
         if (!Variance && config.OutChannels != config.InChannels) throw new ModelFileException(model.Path, "out_channels", $"{config.OutChannels} outputs for {config.InChannels} inputs: expected as many, or twice as many");
 
         Plan = device.Plan(Record(model, sampler, images, height, width, guided));
-        if (memoryLimit is { } limit && Plan.ArenaBytes + weights.Bytes > limit)
-            throw new MemoryException($"a batch of {images} needs {Plan.ArenaBytes / 1e6:F0} MB beside {weights.Bytes / 1e6:F0} MB of weights, the limit is {limit / 1e6:F0} MB; use a smaller --batch or a larger --memory-limit");
+        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, limit = Math.Min(memoryLimit ?? available, available);
+        if (Plan.ArenaBytes + weights.Bytes > limit)
+        {
+            throw new MemoryException(
+                $"{images} image{(images == 1 ? "" : "s")} of {width}x{height} at once need {Plan.ArenaBytes / 1e6:F0} MB beside {weights.Bytes / 1e6:F0} MB of weights, "
+                + $"{(limit == memoryLimit ? "the limit is" : "the machine has")} {limit / 1e6:F0} MB; use a smaller --batch or --size{(limit == memoryLimit ? ", or a larger --memory-limit" : "")}");
+        }
+
         executable = device.Prepare(Plan, weights);
         long bytes = (long)images * Elements * sizeof(float);
         sample = device.Allocate(bytes);

