@@ -2,6 +2,10 @@
 //
 // Work is a function pointer and a context, not a delegate: nothing is allocated per call. Items are handed out by one
 // shared counter, so a slow core takes fewer of them. Which worker runs an item never changes the result.
+//
+// Whoever waits yields every 100 spins: where another process keeps a core busy, both threads may share the other one, and a spinning waiter
+// would hold it until its time slice ends. Bundled model, 8 images, 20 guided steps, one of two cores kept busy (Zen 4, 2026-11-24):
+// yield after 100,000 spins 7.3 s, after 2,000 4.3 s, every 100 on both sides 2.9 s; both cores free 1.5 s.
 using System.Runtime.Intrinsics.X86;
 
 namespace DiffusionCore.Kernels.Host;
@@ -9,8 +13,8 @@ namespace DiffusionCore.Kernels.Host;
 /// <summary>A fixed set of worker threads; the calling thread is one of them. One call at a time.</summary>
 public sealed unsafe class WorkerPool : IDisposable
 {
-    private const int SpinsBeforeParking = 20_000;     // about 0.3 ms: longer than the gap between two kernels of a step
-    private const int SpinsBeforeYielding = 100_000;
+    private const int SpinsBeforeParking = 20_000;      // about 0.5 ms: longer than the gap between two kernels of a step
+    private const int SpinsBeforeYielding = 100;         // a few microseconds: whoever shares this core must not wait for the time slice to end
 
     private readonly Thread[] threads;
     private readonly Lock callers = new();
@@ -109,7 +113,8 @@ public sealed unsafe class WorkerPool : IDisposable
             {
                 if (++spins < SpinsBeforeParking)
                 {
-                    Pause();
+                    if (spins % SpinsBeforeYielding == 0) Thread.Yield();
+                    else Pause();
                     continue;
                 }
 
