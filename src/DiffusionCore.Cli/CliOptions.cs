@@ -79,7 +79,11 @@ internal static class CliOptions
     /// <summary>The device of a name; says what auto chose.</summary>
     public static Device OpenDevice(string name, int threads)
     {
-        string kind = name.Split(':')[0];
+        string[] parts = name.Split(':', 2);
+        string kind = parts[0];
+        if (parts.Length > 1 && kind is "cpu" or "auto" or "ilgpu-cpu") throw new UsageException($"--device: {kind} has no number, found '{name}'");
+        if (parts.Length > 1 && kind is "cuda" or "opencl" && !int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out _))
+            throw new UsageException($"--device: expected a number after '{kind}:', found '{name}'");
         switch (kind)
         {
             case "cpu" or "auto":

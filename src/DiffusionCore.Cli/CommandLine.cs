@@ -19,11 +19,12 @@ internal static class CommandLine
     {
         using var stop = new CancellationTokenSource();
         int signalExit = 0;
+        bool stopsItself = false;
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, c => OnSignal(c, InterruptedExit));
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, c => OnSignal(c, TerminatedExit));
         try
         {
-            return Dispatch(args, stop.Token);
+            return Dispatch(args, stop.Token, () => stopsItself = true);
         }
         catch (OperationCanceledException)
         {
@@ -52,7 +53,7 @@ internal static class CommandLine
 
         void OnSignal(PosixSignalContext context, int exit)
         {
-            if (signalExit != 0) Environment.Exit(exit);    // the second one does not wait
+            if (signalExit != 0 || !stopsItself) Environment.Exit(exit);    // the second one does not wait
             signalExit = exit;
             context.Cancel = true;
             stop.Cancel();
@@ -67,25 +68,34 @@ internal static class CommandLine
             Console.Error.WriteLine("dcore: error: " + message.ReplaceLineEndings(" "));
             if (e is not null && Environment.GetEnvironmentVariable("DCORE_TRACE") == "1") Console.Error.WriteLine(e);
         }
-        catch (IOException)
+        catch (Exception closed) when (closed is IOException or UnauthorizedAccessException)
         {
-            // stderr is closed: the exit code has to say it.
+            // stderr is closed or full: the exit code has to say it.
         }
 
         return exit;
     }
 
-    /// <summary>A remark on stderr.</summary>
-    public static void Note(string message) => Console.Error.WriteLine("dcore: " + message);
+    /// <summary>A remark on stderr; nothing fails because nobody can read it.</summary>
+    public static void Note(string message)
+    {
+        try
+        {
+            Console.Error.WriteLine("dcore: " + message);
+        }
+        catch (Exception closed) when (closed is IOException or UnauthorizedAccessException)
+        {
+        }
+    }
 
     private static bool IsClosedPipe(IOException e) => e.Message.Contains("Broken pipe", StringComparison.Ordinal);
 
-    private static int Dispatch(string[] args, CancellationToken cancellation)
+    private static int Dispatch(string[] args, CancellationToken cancellation, Action stopsItself)
     {
+        Command generate = GenerateCommand.Create(cancellation), explain = ExplainCommand.Create(cancellation), profile = ProfileCommand.Create(cancellation), evaluate = EvaluateCommand.Create(cancellation);
         var root = new RootCommand("DiffusionCore: a diffusion engine in C#. Makes images, explains and measures its networks.")
         {
-            GenerateCommand.Create(cancellation), DevicesCommand.Create(), InspectCommand.Create(), ScheduleCommand.Create(), ExplainCommand.Create(cancellation), ProfileCommand.Create(cancellation),
-            RunCommand.Create(), EvaluateCommand.Create(cancellation),
+            generate, DevicesCommand.Create(), InspectCommand.Create(), ScheduleCommand.Create(), explain, profile, RunCommand.Create(), evaluate,
         };
         if (args.Length == 0)
         {
@@ -93,13 +103,16 @@ internal static class CommandLine
             return 0;
         }
 
-        var parsed = root.Parse(args);
-        if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction && !args.Contains("--version")) throw new UsageException(Explain(parsed, args));
+        // No response files: '@' may begin the name of a file or a class.
+        var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
+        if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction && args is not ["--version"]) throw new UsageException(Explain(parsed));
+        // These look at the cancellation as they go; a signal ends the others at once.
+        if (parsed.CommandResult.Command is { } command && (command == generate || command == explain || command == profile || command == evaluate)) stopsItself();
         return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
     }
 
     // The parser's own words, with the nearest name where one was not known.
-    private static string Explain(ParseResult parsed, string[] args)
+    private static string Explain(ParseResult parsed)
     {
         if (parsed.UnmatchedTokens.Count > 0)
         {

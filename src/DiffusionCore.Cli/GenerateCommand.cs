@@ -15,6 +15,7 @@ internal static class GenerateCommand
     private const int DefaultSteps = 50;
     private const double DefaultGuidance = 1.5;
     private const double GuidanceLimit = 1000;
+    private static readonly string[] OtherFormats = [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl"];
 
     public static Command Create(CancellationToken cancellation)
     {
@@ -47,10 +48,14 @@ internal static class GenerateCommand
             string path = ModelLocator.Resolve(p.GetValue(model));
             using var folder = ModelFolder.Load(path, p.GetValue(variant), p.GetValue(finite));
             var wanted = CliOptions.ParseSize(p.GetValue(size));
+            var asked = Classes(folder, p.GetValue(classes));
+            bool guidanceGiven = p.GetResult(guidance) is { Implicit: false };
+            if (guidanceGiven && asked.Count == 0) CommandLine.Note("--guidance has no effect without --class");
+            bool guides = asked.Count > 0 && (guidanceGiven || folder.Classes?.NullClass is not null);
             var request = new GenerateRequest
             {
-                Count = p.GetValue(count), Batch = p.GetValue(batch), Seed = CliOptions.ParseSeed(p.GetValue(seed)), Classes = Classes(folder, p.GetValue(classes)),
-                Guidance = p.GetValue(guidance), Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
+                Count = p.GetValue(count), Batch = p.GetValue(batch), Seed = CliOptions.ParseSeed(p.GetValue(seed)), Classes = asked,
+                Guidance = guides ? p.GetValue(guidance) : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
                 Options = new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads));
@@ -75,8 +80,10 @@ internal static class GenerateCommand
         var sampler = pipeline.Plan(request);
         if (grid) CheckGrid(pipeline.Size(request), request.Count);
         var names = new OutputNames(output, request, grid);
+        ulong last = request.Seed + (ulong)request.Count - 1;
+        if (last > long.MaxValue) throw new UsageException($"--seed: the last of {request.Count} images would have seed {last}; the largest is {long.MaxValue}");
         foreach (string file in names.All()) AtomicFile.Check(file, force);
-        CommandLine.Note($"{folder.Name}: {folder.Network.Account}; {request.Count} image{(request.Count == 1 ? "" : "s")}, {sampler.Name}, {sampler.Steps} steps, seed {request.Seed}");
+        CommandLine.Note($"{folder.Name}: {folder.Network.Account}; {request.Count} image{(request.Count == 1 ? "" : "s")}, {sampler.Name}, {sampler.Steps} step{(sampler.Steps == 1 ? "" : "s")}, seed {request.Seed}");
 
         var codec = new StbCodec();
         var kept = new List<Image>();
@@ -171,6 +178,9 @@ internal static class GenerateCommand
     private sealed class OutputNames(string? output, GenerateRequest request, bool grid)
     {
         private readonly bool single = grid || request.Count == 1;
+        private readonly string? output = output is null || Directory.Exists(output) || !OtherFormats.Contains(Path.GetExtension(output).ToLowerInvariant())
+            ? output
+            : throw new UsageException($"--output: images are written as PNG; expected a name that ends in .png, found '{output}'");
 
         public IEnumerable<string> All() => single ? [Of(0)] : Enumerable.Range(0, request.Count).Select(Of);
 

@@ -20,15 +20,19 @@ internal static class Tables
     }
 
     public static void Row(this Table table, params object[] cells) =>
-        table.AddRow(cells.Select(c => Markup.Escape(Convert.ToString(c, CultureInfo.InvariantCulture) ?? "")).ToArray());
+        table.AddRow(cells.Select(c => Markup.Escape(Visible(Convert.ToString(c, CultureInfo.InvariantCulture) ?? ""))).ToArray());
 
     public static void Print(this Table table)
     {
-        // Piped output is for programs and pagers: no width to fit.
+        // No width to fit: a table that is too wide would be cut, to a single mark at worst; a terminal folds its lines.
         var console = AnsiConsole.Console;
-        if (Console.IsOutputRedirected) console.Profile.Width = 400;
+        console.Profile.Width = 400;
         console.Write(table);
     }
+
+    /// <summary>Names come from files that anyone may have written: no escape sequence of theirs reaches a terminal.</summary>
+    public static string Visible(string text) =>
+        text.Any(char.IsControl) ? string.Concat(text.Select(c => char.IsControl(c) ? string.Create(CultureInfo.InvariantCulture, $"\\u{(int)c:x4}") : c.ToString())) : text;
 
     public static string Bytes(double n) => n >= 1e9 ? $"{n / 1e9:F2} GB" : n >= 1e6 ? $"{n / 1e6:F1} MB" : n >= 1e3 ? $"{n / 1e3:F1} KB" : $"{n:F0} B";
 
@@ -143,7 +147,7 @@ internal static class InspectCommand
 
             table.Print();
             Console.Out.WriteLine($"{name}{(kind.Length > 0 ? $" ({kind})" : "")}: {checkpoint.Count} tensors, {Tables.Si(parameters)}parameters, {Tables.Bytes(bytes)}");
-            foreach (var (key, text) in checkpoint.Metadata) Console.Out.WriteLine($"  {key}: {text}");
+            foreach (var (key, text) in checkpoint.Metadata) Console.Out.WriteLine(Tables.Visible($"  {key}: {text}"));
         }
     }
 

@@ -3,10 +3,16 @@ namespace DiffusionCore.Imaging;
 /// <summary>An image of 8-bit samples, rows of interleaved channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA.</summary>
 public sealed record Image(int Width, int Height, int Channels, byte[] Pixels)
 {
+    /// <summary>Rows from the top, Width * Height * Channels bytes.</summary>
+    public byte[] Pixels { get; } = Width > 0 && Height > 0 && Channels is >= 1 and <= 4 && Pixels.LongLength == (long)Width * Height * Channels
+        ? Pixels
+        : throw new ArgumentException($"{Width}x{Height} pixels of {Channels} channels do not go with {Pixels.Length} bytes", nameof(Pixels));
+
     /// <summary>Images of one size side by side, row by row; missing ones at the end are black.</summary>
     public static Image Grid(IReadOnlyList<Image> images, int columns)
     {
         if (images.Count == 0) throw new ArgumentException("a grid needs at least one image", nameof(images));
+        ArgumentOutOfRangeException.ThrowIfLessThan(columns, 1);
         var (width, height, channels) = (images[0].Width, images[0].Height, images[0].Channels);
         int rows = (images.Count + columns - 1) / columns, stride = columns * width * channels;
         var pixels = new byte[checked(rows * height * stride)];

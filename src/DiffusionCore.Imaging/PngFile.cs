@@ -9,12 +9,15 @@ public static class PngFile
 {
     private static readonly byte[] Signature = [0x89, (byte)'P', (byte)'N', (byte)'G', 13, 10, 26, 10];
 
+    private const int MaximumKey = 79;
+
     public static bool IsPng(ReadOnlySpan<byte> file) => file.StartsWith(Signature);
 
     /// <summary>Checks every chunk's length and CRC and the header's size before anything is decoded.</summary>
     /// <exception cref="ModelFileException">Damaged or too large.</exception>
     public static void Check(ReadOnlySpan<byte> file, string name)
     {
+        if (!IsPng(file)) throw new ModelFileException(name, null, "is not a PNG");
         bool first = true, ended = false;
         foreach (var (type, data) in Chunks(file.ToArray(), name))
         {
@@ -34,8 +37,10 @@ public static class PngFile
     }
 
     /// <summary>The text chunks (tEXt and uncompressed iTXt) in order.</summary>
+    /// <exception cref="ModelFileException">Not a PNG, or damaged.</exception>
     public static List<(string Key, string Text)> ReadTexts(byte[] file, string name)
     {
+        if (!IsPng(file)) throw new ModelFileException(name, null, "is not a PNG");
         var texts = new List<(string, string)>();
         foreach (var (type, data) in Chunks(file, name))
         {
@@ -57,7 +62,8 @@ public static class PngFile
         return texts;
     }
 
-    /// <summary>The file with text chunks after its header.</summary>
+    /// <summary>The file with text chunks after its header: tEXt where Latin-1 says it all, iTXt for the rest.</summary>
+    /// <param name="texts">Keys are 1 to 79 printable Latin-1 characters, as the standard asks.</param>
     public static byte[] WithTexts(byte[] file, IReadOnlyList<(string Key, string Text)> texts)
     {
         const int HeaderEnd = 8 + 8 + 13 + 4;
@@ -65,7 +71,8 @@ public static class PngFile
         result.Write(file, 0, HeaderEnd);
         foreach (var (key, text) in texts)
         {
-            bool latin = text.All(c => c is '\n' or (>= ' ' and <= '~') or (>= '\u00A1' and <= 'ÿ'));
+            if (key.Length is 0 or > MaximumKey || !key.All(IsPrintableLatin)) throw new ArgumentException($"a PNG text key is 1 to {MaximumKey} printable Latin-1 characters, not '{key}'", nameof(texts));
+            bool latin = text.All(c => c == '\n' || IsPrintableLatin(c));
             byte[] data = latin
                 ? [.. Encoding.Latin1.GetBytes(key), 0, .. Encoding.Latin1.GetBytes(text)]
                 : [.. Encoding.Latin1.GetBytes(key), 0, 0, 0, 0, 0, .. Encoding.UTF8.GetBytes(text)];
@@ -75,6 +82,8 @@ public static class PngFile
         result.Write(file, HeaderEnd, file.Length - HeaderEnd);
         return result.ToArray();
     }
+
+    private static bool IsPrintableLatin(char c) => c is (>= ' ' and <= '~') or (>= '\u00A1' and <= 'ÿ');
 
     private static void WriteChunk(Stream target, ReadOnlySpan<byte> type, byte[] data)
     {

@@ -38,7 +38,7 @@ public static class AtomicFile
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            string problem = !overwrite && File.Exists(full) ? "exists already; give --force to replace it" : $"cannot be written: {e.Message}";
+            string problem = !overwrite && File.Exists(full) && !IsDevice(full) ? "exists already; give --force to replace it" : $"cannot be written: {e.Message}";
             throw new FileException(path, problem, e);
         }
         finally

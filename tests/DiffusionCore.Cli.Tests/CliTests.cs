@@ -6,12 +6,8 @@ using DiffusionCore.Weights;
 namespace DiffusionCore.Cli.Tests;
 
 /// <summary>The program as its users meet it: a process with arguments, two streams and an exit code.</summary>
-public sealed class CliTests : IDisposable
+public sealed class CliTests : CliTestBase
 {
-    private readonly string folder = Directory.CreateTempSubdirectory("dcore-tests-").FullName;
-
-    public void Dispose() => Directory.Delete(folder, recursive: true);
-
     [Theory]
     [InlineData(3, "no such model folder", "generate", "--model", "nowhere")]
     [InlineData(2, "did you mean 'dpmpp_2m'", "generate", "--sampler", "dpmp_2m", "-o", "x.png")]
@@ -159,54 +155,5 @@ public sealed class CliTests : IDisposable
         Assert.Equal(0, Run("--version").Exit);
         Assert.Contains("conv_in.weight", Run("inspect", Path.Combine(AppContext.BaseDirectory, "weights", "fashion-ddpm-32")).Output);
         Assert.Contains("per core", Run("devices").Output);
-    }
-
-    private static (int Exit, string Output, string Error) Finish(Process process)
-    {
-        var output = process.StandardOutput.ReadToEndAsync();
-        var error = process.StandardError.ReadToEndAsync();
-        Assert.True(process.WaitForExit(180_000), "the program hangs");
-        return (process.ExitCode, output.Result, error.Result);
-    }
-
-    private void Expect(int exit, string part, params string[] arguments)
-    {
-        var result = Run(arguments);
-        Assert.True(exit == result.Exit && result.Error.Contains(part, StringComparison.Ordinal), $"exit {result.Exit}: {result.Error}");
-        Assert.False(File.Exists(Path.Combine(folder, "x.png")));
-    }
-
-    private string CopyModel()
-    {
-        string source = Path.Combine(AppContext.BaseDirectory, "weights", "fashion-ddpm-32"), target = Path.Combine(folder, "model");
-        foreach (string file in Directory.GetFiles(source, "*", SearchOption.AllDirectories))
-        {
-            string to = Path.Combine(target, Path.GetRelativePath(source, file));
-            Directory.CreateDirectory(Path.GetDirectoryName(to)!);
-            File.Copy(file, to);
-        }
-
-        return target;
-    }
-
-    private (int Exit, string Output, string Error) Run(params string[] arguments)
-    {
-        using var process = Start(arguments);
-        return Finish(process);
-    }
-
-    private (int Exit, string Output, string Error) Run(string[] arguments, (string Name, string Value) variable)
-    {
-        using var process = Start(arguments, variable);
-        return Finish(process);
-    }
-
-    private Process Start(string[] arguments, (string Name, string Value)? variable = null)
-    {
-        var start = new ProcessStartInfo("dotnet") { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
-        start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "dcore.dll"));
-        foreach (string a in arguments) start.ArgumentList.Add(a);
-        if (variable is { } v) start.Environment[v.Name] = v.Value;
-        return Process.Start(start)!;
     }
 }
