@@ -179,6 +179,13 @@ public sealed class ConfigFile
         return map;
     }
 
+    /// <summary>A nested object, to be read the same way; null where there is none.</summary>
+    public ConfigFile? GetOptionalObject(string name)
+    {
+        if (Find(name) is not { } e) return null;
+        return e.ValueKind == JsonValueKind.Object ? new ConfigFile(Path, e) : throw Wrong(name, "an object", e);
+    }
+
     private JsonElement? Find(string name) => root.TryGetProperty(name, out var e) && e.ValueKind != JsonValueKind.Null ? e : null;
 
     private ModelFileException Missing(string name, string expected) => new(Path, name, $"expected {expected}, found {(HasKey(name) ? "null" : "nothing")}");

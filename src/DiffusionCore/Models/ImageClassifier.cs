@@ -27,7 +27,7 @@ public sealed record ImageClassifierConfig(int InChannels, int SampleSize, int[]
 /// </code>
 /// x: [N, H, W, C] in [-1, 1]; features: [N, last width]; logits: [N, classes].
 /// </summary>
-public sealed class ImageClassifier
+public sealed class ImageClassifier : INetwork
 {
     private readonly List<(Conv Conv, Norm Norm)> blocks = [];
     private readonly Linear head;
@@ -47,6 +47,13 @@ public sealed class ImageClassifier
     }
 
     public ImageClassifierConfig Config { get; }
+
+    public void Record(NetworkIO io)
+    {
+        var (features, logits) = Record(io.Graph, io.Map("image", Config.InChannels));
+        io.Output("features", features);
+        io.Output("logits", logits);
+    }
 
     public (Value Features, Value Logits) Record(Graph g, Value x)
     {

@@ -12,7 +12,7 @@ namespace DiffusionCore.Models;
 /// </code>
 /// x, y: [N, H, W, C]; the skip image and the division by t belong to the score networks with skip blocks and Fourier features.
 /// </summary>
-public sealed class UNet2DModel
+public sealed class UNet2DModel : INetwork
 {
     private const int SkipBlockGroups = 32;
 
@@ -85,6 +85,16 @@ public sealed class UNet2DModel
 
     /// <summary>Heights and widths must be multiples of this.</summary>
     public int SizeMultiple => 1 << (config.BlockOutChannels.Length - 1);
+
+    public void Record(NetworkIO io)
+    {
+        var x = io.Map("sample", config.InChannels);
+        if (x.Shape[0] < 1 || x.Shape[1] < 1 || x.Shape[2] < 1 || x.Shape[1] % SizeMultiple != 0 || x.Shape[2] % SizeMultiple != 0)
+            throw io.Problem("sample", $"expected height and width in multiples of {SizeMultiple}, found {x.Shape[1]} and {x.Shape[2]}");
+        bool takesClasses = config.ClassEmbedding != ClassEmbeddingKind.None;
+        if (!takesClasses && io.Has("class_labels")) throw io.Problem("class_labels", "is given, but this network takes no classes");
+        io.OutputMap("sample", Record(io.Graph, x, io.Times("timestep", x.Shape[0]), takesClasses ? io.Input("class_labels") : null));
+    }
 
     /// <summary>Records one evaluation.</summary>
     /// <param name="x">[N, H, W, InChannels].</param>

@@ -1,0 +1,81 @@
+using DiffusionCore.Runtime;
+using DiffusionCore.Weights;
+
+namespace DiffusionCore.Models;
+
+/// <summary>The inputs that an evaluation was given and the outputs that its network names. Tensors are as the files have them.</summary>
+public sealed class NetworkIO
+{
+    private const string Prefix = "in.";
+    private const int NamesShown = 8;
+
+    private readonly Checkpoint inputs;
+    private readonly Dictionary<string, Value> declared = new(StringComparer.Ordinal);
+
+    internal NetworkIO(Checkpoint inputs)
+    {
+        this.inputs = inputs;
+    }
+
+    public Graph Graph { get; } = new();
+
+    /// <summary>Names of the inputs that the network asked for and that are there.</summary>
+    internal IReadOnlyCollection<string> Declared => declared.Keys;
+
+    public bool Has(string name) => inputs.TryGet(Prefix + name, out _);
+
+    /// <summary>An input that must be there. Floats become F32; whole numbers keep their type.</summary>
+    /// <param name="rank">What its rank must be; -1 for any.</param>
+    /// <param name="rate">Request for what stays the same over the steps of a request, such as a text.</param>
+    public Value Input(string name, int rank = -1, Rate rate = Rate.Step)
+    {
+        if (declared.TryGetValue(name, out var known)) return known;
+        if (!inputs.TryGet(Prefix + name, out var entry))
+            throw new ModelFileException(inputs.Path, Prefix + name, $"is missing; the file has {string.Join(", ", inputs.Names.Take(NamesShown))}");
+        if (entry.Type.ToDType() is not { } type || entry.Dims.Length > Shape.MaxRank) throw Problem(name, $"cannot be used as an input: {entry}");
+        if (rank >= 0 && entry.Dims.Length != rank) throw Problem(name, $"expected rank {rank}, found [{string.Join(", ", entry.Dims)}]");
+        var value = Graph.Input(name, new Shape(entry.Dims), type, rate);
+        if (type.IsFloat()) value = Graph.Cast(value, DType.F32);
+        declared.Add(name, value);
+        return value;
+    }
+
+    /// <summary>As <see cref="Input"/>, null where it is not given.</summary>
+    public Value? Optional(string name, int rank = -1, Rate rate = Rate.Step) => Has(name) ? Input(name, rank, rate) : null;
+
+    /// <summary>An image or a map of features, [N, C, H, W] in the file, as [N, H, W, C].</summary>
+    /// <param name="channels">What C must be; -1 for any.</param>
+    public Value Map(string name, int channels = -1, Rate rate = Rate.Step)
+    {
+        var x = Input(name, 4, rate);
+        if (channels >= 0 && x.Shape[1] != channels) throw Problem(name, $"expected {channels} channels, found {x.Shape}");
+        return Graph.ToChannelsLast(x);
+    }
+
+    /// <summary>Times, one or one per image: a scalar in the file becomes [1].</summary>
+    public Value Times(string name, long images)
+    {
+        var t = Input(name);
+        if (t.Shape.Rank == 0) t = Graph.Reshape(t, 1);
+        if (t.Shape.Rank != 1 || (t.Shape[0] != 1 && t.Shape[0] != images)) throw Problem(name, $"expected 1 or {images} times, found {t.Shape}");
+        return t;
+    }
+
+    /// <summary>Names an output, as the file will have it.</summary>
+    public void Output(string name, Value value) => Graph.Output(name, value);
+
+    /// <summary>Names an output [N, H, W, C] that the file has as [N, C, H, W].</summary>
+    public void OutputMap(string name, Value value) => Graph.Output(name, Graph.ToChannelsFirst(value));
+
+    /// <summary>An error about an input.</summary>
+    public ModelFileException Problem(string name, string problem) => new(inputs.Path, Prefix + name, problem);
+
+    /// <summary>Bytes of a declared input.</summary>
+    internal byte[] Read(string name)
+    {
+        inputs.TryGet(Prefix + name, out var entry);
+        var bytes = new byte[entry.Bytes];
+        inputs.Read(entry.Name, bytes);
+        return bytes;
+    }
+}

@@ -1,0 +1,26 @@
+using DiffusionCore.Json;
+using DiffusionCore.Weights;
+
+namespace DiffusionCore.Models;
+
+/// <summary>Networks by the class that their configuration names.</summary>
+internal static class NetworkRegistry
+{
+    private static readonly Entry[] Table =
+    [
+        new("UNet2DModel", "unet", (w, f) => new UNet2DModel(w, UNet2DConfig.Read(f))),
+        new("ImageClassifier", "classifier", (w, f) => new ImageClassifier(w, ImageClassifierConfig.Read(f))),
+    ];
+
+    private static readonly string[] Classes = [.. Table.Select(e => e.Class)];
+
+    /// <exception cref="Runtime.ModelFileException">The class is unknown.</exception>
+    public static Entry Find(ConfigFile config)
+    {
+        string name = config.GetWord("_class_name", null, Classes);
+        return Array.Find(Table, e => e.Class == name)!;
+    }
+
+    /// <param name="Label">How messages call the component.</param>
+    internal sealed record Entry(string Class, string Label, Func<WeightScope, ConfigFile, INetwork> Create);
+}
