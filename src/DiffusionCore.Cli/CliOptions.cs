@@ -45,12 +45,12 @@ internal static class CliOptions
     }
 
     /// <summary>The seed that was asked for, or a fresh one for -1 and none.</summary>
-    public static ulong ParseSeed(string? text)
+    public static ulong ParseSeed(string? text, string option = "--seed")
     {
         if (text is null or "-1") return BitConverter.ToUInt32(RandomNumberGenerator.GetBytes(4));
         return long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long seed)
             ? (ulong)seed
-            : throw new UsageException($"--seed: expected a whole number from 0 to {long.MaxValue}, or -1 for a random one, found '{text}'");
+            : throw new UsageException($"{option}: expected a whole number from 0 to {long.MaxValue}, or -1 for a random one, found '{text}'");
     }
 
     public static (int Width, int Height)? ParseSize(string? text)

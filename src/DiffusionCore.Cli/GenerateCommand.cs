@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using DiffusionCore.Imaging;
+using DiffusionCore.Noise;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
@@ -29,6 +30,11 @@ internal static class GenerateCommand
         var guidance = CliOptions.Real("--guidance", "Classifier-free guidance; 1 is none", DefaultGuidance, -GuidanceLimit, GuidanceLimit);
         var eta = CliOptions.Real("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM", 0, 0, 1);
         var seed = new Option<string?>("--seed") { Description = "Seed of the first image; image i has seed+i. -1 or none: random, and said" };
+        var noise = new Option<string>("--noise") { Description = "Whose random numbers: torch-cpu, torch-cuda:MULTIPROCESSORS,THREADS of the GPU, or nv", DefaultValueFactory = _ => "torch-cpu" };
+        var noiseType = new Option<string>("--noise-dtype") { Description = "Type that is drawn: f32, f64, f16, bf16", DefaultValueFactory = _ => "f32" };
+        var seedMode = new Option<string>("--seed-mode") { Description = "per-image: a generator per image, seed+i. batch: one draw for all images", DefaultValueFactory = _ => "per-image" };
+        var variation = new Option<string?>("--variation-seed") { Description = "A second seed that the first noise is turned towards" };
+        var variationStrength = CliOptions.Real("--variation-strength", "0 is the first seed's noise, 1 the second's", 0, 0, 1);
         var size = new Option<string?>("--size") { Description = "WIDTHxHEIGHT; without it the model's own" };
         var device = CliOptions.Device();
         var threads = CliOptions.Threads();
@@ -41,7 +47,7 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, size, device, threads, memory, grid, output, force, finite, variant, json,
+            model, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, memory, grid, output, force, finite, variant, json,
         };
         command.SetAction(p =>
         {
@@ -55,6 +61,8 @@ internal static class GenerateCommand
             var request = new GenerateRequest
             {
                 Count = p.GetValue(count), Batch = p.GetValue(batch), Seed = CliOptions.ParseSeed(p.GetValue(seed)), Classes = asked,
+                Noise = NoiseSettings.Parse(p.GetValue(noise)!, p.GetValue(noiseType)!, p.GetValue(seedMode)!),
+                Variation = p.GetValue(variation) is { } second ? new Variation(CliOptions.ParseSeed(second, "--variation-seed"), p.GetValue(variationStrength)) : null,
                 Guidance = guides ? p.GetValue(guidance) : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
                 Options = new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
             };
@@ -102,7 +110,7 @@ internal static class GenerateCommand
                         return;
                     }
 
-                    Save(names.Of(image.Index), picture, Parameters(folder, request, sampler, image.Seed, image.Class is { } c ? ClassName(folder, c) : null, image.Width, image.Height, null));
+                    Save(names.Of(image.Index), picture, Parameters(folder, request, sampler, image.Index, image.Seed, image.Class is { } c ? ClassName(folder, c) : null, image.Width, image.Height, null));
                     written.Add((names.Of(image.Index), image));
                 },
                 progress.Report,
@@ -114,7 +122,7 @@ internal static class GenerateCommand
         {
             int columns = (int)Math.Ceiling(Math.Sqrt(kept.Count));
             string? shown = request.Classes.Count == 1 ? ClassName(folder, request.Classes[0]) : request.Classes.Count > 1 ? string.Join("|", request.Classes.Select(c => ClassName(folder, c))) : null;
-            Save(names.Of(0), Image.Grid(kept, columns), Parameters(folder, request, sampler, request.Seed, shown, kept[0].Width, kept[0].Height, $"{columns}x{(kept.Count + columns - 1) / columns}"));
+            Save(names.Of(0), Image.Grid(kept, columns), Parameters(folder, request, sampler, null, request.Seed, shown, kept[0].Width, kept[0].Height, $"{columns}x{(kept.Count + columns - 1) / columns}"));
             written.Add((names.Of(0), null));
         }
 
@@ -138,8 +146,8 @@ internal static class GenerateCommand
     private static string ClassName(ModelFolder folder, int c) => c < folder.Classes!.Names.Count ? folder.Classes.Names[c] : c.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
-    private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, ulong seed, string? className, int width, int height, string? grid) =>
-        string.Create(CultureInfo.InvariantCulture, $"{className ?? ""}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {width}x{height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Options.Eta == 0 ? "" : $", Eta: {request.Options.Eta}")}, Noise: torch-cpu f32{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+    private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, int width, int height, string? grid) =>
+        string.Create(CultureInfo.InvariantCulture, $"{className ?? ""}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {width}x{height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Options.Eta == 0 ? "" : $", Eta: {request.Options.Eta}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
 
     private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double seconds) => JsonOut.Write(w =>
     {
@@ -150,8 +158,15 @@ internal static class GenerateCommand
         w.WriteNumber("evaluations", sampler.Evaluations.Count);
         w.WriteNumber("guidance", request.Guidance);
         w.WriteNumber("seed", request.Seed);
-        w.WriteString("noise", "torch-cpu");
-        w.WriteString("seeds", "one generator per image, seed + index");
+        w.WriteString("noise", request.Noise.Name);
+        w.WriteString("noise_dtype", request.Noise.Type.ToString().ToLowerInvariant());
+        w.WriteString("seed_mode", request.Noise.Seeds == SeedMode.Batch ? "batch" : "per-image");
+        if (request.Variation is { } v)
+        {
+            w.WriteNumber("variation_seed", v.Seed);
+            w.WriteNumber("variation_strength", v.Strength);
+        }
+
         w.WriteNumber("count", request.Count);
         w.WriteNumber("seconds", seconds);
         w.WriteNumber("images_per_second", request.Count / seconds);

@@ -17,9 +17,9 @@ public sealed class DenoiseSession : IDisposable
     private readonly DeviceBuffer sample, noise, time, scale, output;
     private readonly DeviceBuffer? classes, work;
     private readonly DeviceBuffer[] slots;
-    private readonly float[] drawn, staged;
+    private readonly float[] staged;
     private readonly float[] number = new float[1];
-    private readonly INoiseSource[] sources;
+    private LatentNoise? source;
     private SamplerStepArguments step;
 
     internal DenoiseSession(Device device, ModelFolder model, WeightStore weights, SamplerPlan sampler, int images, int height, int width, bool guided, long? memoryLimit)
@@ -58,9 +58,7 @@ public sealed class DenoiseSession : IDisposable
             executable.Bind("class_labels", classes);
         }
 
-        drawn = new float[Elements];
         staged = new float[images * Elements];
-        sources = new INoiseSource[images];
     }
 
     public int Images { get; }
@@ -98,18 +96,21 @@ public sealed class DenoiseSession : IDisposable
         return g;
     }
 
-    /// <summary>Draws the first latents and sets the classes. <paramref name="labels"/>: one per image, ignored where the network has none.</summary>
-    public void Start(ReadOnlySpan<ulong> seeds, ReadOnlySpan<int> labels, int nullClass, double guidance)
+    /// <summary>Draws the first latents and sets the classes.</summary>
+    public void Start(DenoiseStart start)
     {
-        for (int i = 0; i < Images; i++) sources[i] = new TorchCpuGenerator(seeds[i]);
-        Draw(sample, sampler.InitialSigma);
+        source = new LatentNoise(start.Noise, Images, Math.Max(start.Total, start.FirstImage + Images), Height, Width, Channels);
+        source.Start(start.Seeds, start.FirstImage);
+        if (start.Variation is { } variation) source.DrawVaried(staged, variation, sampler.InitialSigma);
+        else source.Draw(staged, sampler.InitialSigma);
+        device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), sample);
         if (classes is not null)
         {
             var ids = new long[(Guided ? 2 : 1) * Images];
             for (int i = 0; i < Images; i++)
             {
-                if (Guided) ids[i] = nullClass;
-                ids[(Guided ? Images : 0) + i] = labels[i];
+                if (Guided) ids[i] = start.NullClass;
+                ids[(Guided ? Images : 0) + i] = start.Classes[i];
             }
 
             device.Upload(MemoryMarshal.AsBytes(ids.AsSpan()), classes);
@@ -118,7 +119,7 @@ public sealed class DenoiseSession : IDisposable
         executable.Run(Rate.Request);
         step = new SamplerStepArguments
         {
-            Images = Images, Elements = Elements, Sample = sample, Model = output, Guided = Guided, GuidanceScale = guidance, Prediction = sampler.Prediction, Next = sample,
+            Images = Images, Elements = Elements, Sample = sample, Model = output, Guided = Guided, GuidanceScale = start.Guidance, Prediction = sampler.Prediction, Next = sample,
             Clip = sampler.Clip, ClipRederivesEpsilon = sampler.ClipRederivesEpsilon, ThresholdRatio = sampler.ThresholdRatio, ThresholdMaximum = sampler.ThresholdMaximum,
             VarianceChannels = Variance ? Channels : 0,
         };
@@ -131,7 +132,12 @@ public sealed class DenoiseSession : IDisposable
         Put(time, (float)e.Time);
         Put(scale, (float)e.InputScale);
         executable.Run(Rate.Step);
-        if (e.DrawsNoise) Draw(noise, 1);
+        if (e.DrawsNoise)
+        {
+            source!.Draw(staged);
+            device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), noise);
+        }
+
         step.Alpha = e.Alpha;
         step.Sigma = e.Sigma;
         step.X = e.X;
@@ -179,20 +185,5 @@ public sealed class DenoiseSession : IDisposable
     {
         number[0] = value;
         device.Upload(MemoryMarshal.AsBytes(number.AsSpan()), buffer);
-    }
-
-    // Each image draws from its own generator, channels first as the peers do; the engine keeps channels last.
-    private void Draw(DeviceBuffer target, double deviation)
-    {
-        int pixels = Height * Width;
-        for (int i = 0; i < Images; i++)
-        {
-            sources[i].Normal(drawn);
-            var to = staged.AsSpan(i * Elements, Elements);
-            for (int c = 0; c < Channels; c++)
-                for (int p = 0; p < pixels; p++) to[p * Channels + c] = (float)(drawn[c * pixels + p] * deviation);
-        }
-
-        device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), target);
     }
 }

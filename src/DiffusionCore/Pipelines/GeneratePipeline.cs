@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using DiffusionCore.Models;
+using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
 
@@ -51,7 +52,11 @@ public sealed class GeneratePipeline : IDisposable
             }
 
             cancellation.ThrowIfCancellationRequested();
-            session.Start(seeds, labels, Model.Classes?.NullClass ?? 0, request.Guidance);
+            session.Start(new DenoiseStart
+            {
+                Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation,
+                Classes = labels, NullClass = Model.Classes?.NullClass ?? 0, Guidance = request.Guidance,
+            });
             for (int e = 0; e < sampler.Evaluations.Count; e++)
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -65,7 +70,7 @@ public sealed class GeneratePipeline : IDisposable
             for (int i = 0; i < images; i++)
             {
                 byte[] pixels = Pixels(latents.Slice(i * session.Elements, session.Elements));
-                finished(new GeneratedImage(first + i, seeds[i], request.Classes.Count > 0 ? labels[i] : null, width, height, session.Channels, pixels));
+                finished(new GeneratedImage(first + i, request.Noise.Seeds == SeedMode.Batch ? request.Seed : seeds[i], request.Classes.Count > 0 ? labels[i] : null, width, height, session.Channels, pixels));
             }
         }
     }
@@ -79,6 +84,8 @@ public sealed class GeneratePipeline : IDisposable
         if (request.Classes.Count > 0 && Model.Classes is null) throw new UsageException($"class: {Model.Name} is not conditioned on classes");
         if (request.Classes.Count == 0 && Model.Classes is { NullClass: null }) throw new UsageException($"class: {Model.Name} was trained without a null class; give --class, one of {string.Join(", ", Model.Classes.Names)}");
         if (Guided(request) && Model.Classes!.NullClass is null) throw new UsageException($"guidance: {Model.Name} was trained without a null class, so there is nothing to guide away from; use --guidance 1");
+        if (request.Variation is { Strength: not (>= 0 and <= 1) } v) throw new UsageException(FormattableString.Invariant($"variation strength: expected 0 to 1, found {v.Strength}"));
+        if (request.Variation is not null && request.Noise.Seeds == SeedMode.Batch) throw new UsageException("variations need a seed of their own for each image: use seed mode per-image");
         int channels = Model.UNet.Config.InChannels;
         if (channels is not (1 or 3 or 4)) throw new ModelFileException(Model.Path, "in_channels", $"{channels} channels are not an image; expected 1, 3 or 4");
         Size(request);

@@ -1,3 +1,4 @@
+using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
 
@@ -15,6 +16,12 @@ public sealed record GenerateRequest
 
     /// <summary>Seed of the first image; image i has Seed + i, whatever the batch.</summary>
     public ulong Seed { get; init; }
+
+    /// <summary>Whose random numbers, of which type, and what a seed stands for.</summary>
+    public NoiseSettings Noise { get; init; } = new();
+
+    /// <summary>Null for the images' own noise.</summary>
+    public Variation? Variation { get; init; }
 
     /// <summary>Class numbers that the images take in turn; empty for none.</summary>
     public IReadOnlyList<int> Classes { get; init; } = [];

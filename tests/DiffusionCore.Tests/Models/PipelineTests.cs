@@ -32,7 +32,7 @@ public class PipelineTests
         using var device = new CpuDevice(2);
         using var pipeline = new GeneratePipeline(model, device);
         var session = pipeline.Session(new GenerateRequest { Classes = [3], Guidance = 1.5, Sampler = sampler, Options = new SamplerOptions { Steps = 20 } }, 2);
-        session.Start([1, 2], [3, 4], model.Classes!.NullClass!.Value, 1.5);
+        session.Start(new DenoiseStart { Seeds = [1, 2], Classes = [3, 4], NullClass = model.Classes!.NullClass!.Value, Guidance = 1.5 });
         for (int i = 0; i < 4; i++) session.Evaluate(i);               // code is compiled and tables are filled at first use
         long before = GC.GetAllocatedBytesForCurrentThread();
         for (int i = 4; i < 10; i++) session.Evaluate(i);
