@@ -186,6 +186,9 @@ public sealed class ConfigFile
         return e.ValueKind == JsonValueKind.Object ? new ConfigFile(Path, e) : throw Wrong(name, "an object", e);
     }
 
+    /// <summary>For what fields cannot say: an object whose keys are data, such as a vocabulary.</summary>
+    internal JsonElement Root => root;
+
     private JsonElement? Find(string name) => root.TryGetProperty(name, out var e) && e.ValueKind != JsonValueKind.Null ? e : null;
 
     private ModelFileException Missing(string name, string expected) => new(Path, name, $"expected {expected}, found {(HasKey(name) ? "null" : "nothing")}");
