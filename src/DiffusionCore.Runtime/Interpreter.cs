@@ -128,6 +128,7 @@ public static partial class Interpreter
         FirResampleOp fir => FirResample(fir, x[0], y.Shape),
         SinusoidalEmbeddingOp embedding => Sinusoidal(embedding, x[0]),
         FourierEmbeddingOp embedding => Fourier(embedding, x),
+        NearestCodeOp => NearestCode(x),
         _ => throw new NotSupportedException($"{op.Name} has no reference"),
     };
 

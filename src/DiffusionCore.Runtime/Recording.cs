@@ -56,6 +56,9 @@ public static class Recording
 
     public static Value Embedding(this Graph g, Value ids, Value table) => g.Add(new EmbeddingOp(), ids, table);
 
+    /// <summary>Numbers of the nearest rows of a table: x [..., D], table [K, D].</summary>
+    public static Value NearestCode(this Graph g, Value x, Value table) => g.Add(new NearestCodeOp(), x, table);
+
     public static Value UpsampleNearest(this Graph g, Value x, int height, int width) => g.Add(new UpsampleNearestOp(height, width), x);
 
     public static Value AveragePool(this Graph g, Value x, int kernel, int stride) => g.Add(new AveragePoolOp(kernel, kernel, stride, stride), x);

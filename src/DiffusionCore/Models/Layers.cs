@@ -57,15 +57,16 @@ public sealed class TimestepEmbedding(WeightScope w, int inputs, int channels, U
 ///                 +--to_k--+--attention--to_out.0--(+ x)--(/ scale)--> y
 ///                 +--to_v--+
 /// </code>
-/// x, y: [N, H, W, C]; without groups there is no norm. Takes the older key names query, key, value, proj_attn too.
+/// x, y: [N, H, W, C]; without groups there is no norm. Takes the older key names query, key, value, proj_attn and
+/// the authors' q, k, v, proj_out, norm too.
 /// </summary>
 public sealed class SpatialAttention(WeightScope w, int channels, int headDim, int? groups, double epsilon, double outputScale)
 {
-    private readonly Norm? norm = groups is { } g ? new(w.At("group_norm"), channels, g, epsilon) : null;
-    private readonly Linear query = new(w.AtAny("to_q", "query"), channels, channels);
-    private readonly Linear key = new(w.AtAny("to_k", "key"), channels, channels);
-    private readonly Linear value = new(w.AtAny("to_v", "value"), channels, channels);
-    private readonly Linear output = new(w.AtAny("to_out.0", "proj_attn"), channels, channels);
+    private readonly Norm? norm = groups is { } g ? new(w.AtAny("group_norm", "norm"), channels, g, epsilon) : null;
+    private readonly Linear query = new(w.AtAny("to_q", "query", "q"), channels, channels);
+    private readonly Linear key = new(w.AtAny("to_k", "key", "k"), channels, channels);
+    private readonly Linear value = new(w.AtAny("to_v", "value", "v"), channels, channels);
+    private readonly Linear output = new(w.AtAny("to_out.0", "proj_attn", "proj_out"), channels, channels);
 
     public Value Record(Graph g, Value x)
     {

@@ -52,6 +52,14 @@ public sealed class NetworkIO
         return Graph.ToChannelsLast(x);
     }
 
+    /// <summary>As <see cref="Map"/>, where neither side may be shorter than <paramref name="minimum"/> pixels.</summary>
+    public Value Image(string name, int channels, int minimum)
+    {
+        var x = Map(name, channels);
+        if (x.Shape[0] < 1 || x.Shape[1] < minimum || x.Shape[2] < minimum) throw Problem(name, $"expected at least one image of {minimum}x{minimum} pixels or more, found {x.Shape[0]} of {x.Shape[2]}x{x.Shape[1]}");
+        return x;
+    }
+
     /// <summary>Times, one or one per image: a scalar in the file becomes [1].</summary>
     public Value Times(string name, long images)
     {

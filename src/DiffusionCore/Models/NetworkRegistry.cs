@@ -10,6 +10,11 @@ internal static class NetworkRegistry
     [
         new("UNet2DModel", "unet", (w, f) => new UNet2DModel(w, UNet2DConfig.Read(f))),
         new("ImageClassifier", "classifier", (w, f) => new ImageClassifier(w, ImageClassifierConfig.Read(f))),
+        new("AutoencoderKL", "vae", (w, f) => new AutoencoderKL(w, AutoencoderKLConfig.Read(f))),
+        new("VQModel", "vqvae", (w, f) => new VQModel(w, VQModelConfig.Read(f))),
+        new("AutoencoderTiny", "vae", (w, f) => new AutoencoderTiny(w, AutoencoderTinyConfig.Read(f))),
+        new("AutoencoderKL(ldm)", "first_stage_model", (w, f) => new AutoencoderKL(w, AutoencoderKLConfig.ReadAuthors(f), authors: true)),
+        new("VQModelInterface(ldm)", "first_stage_model", (w, f) => new VQModel(w, VQModelConfig.ReadAuthors(f), authors: true)),
     ];
 
     private static readonly string[] Classes = [.. Table.Select(e => e.Class)];

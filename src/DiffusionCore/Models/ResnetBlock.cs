@@ -38,7 +38,8 @@ public sealed record ResnetOptions(
 /// x --norm1.act--[resample]--conv1--(+ time_emb_proj(act(temb)))--norm2.act--conv2--(+)--(/ scale)--> y
 /// +--[resample]--[conv_shortcut]------------------------------------------------+
 /// </code>
-/// x: [N, H, W, Inputs], temb: [N, TimeChannels], y: [N, H', W', Outputs]. Weight names follow diffusers' ResnetBlock2D.
+/// x: [N, H, W, Inputs], temb: [N, TimeChannels], y: [N, H', W', Outputs]. Weight names follow diffusers' ResnetBlock2D; the first stages'
+/// nin_shortcut is taken too.
 /// </summary>
 public sealed class ResnetBlock
 {
@@ -58,7 +59,7 @@ public sealed class ResnetBlock
         if (options.TimeChannels > 0) timeProjection = new(w.At("time_emb_proj"), options.TimeChannels, options.Outputs * (options.ScaleShift ? 2 : 1));
         norm2 = new(w.At("norm2"), options.Outputs, options.GroupsOut, options.Epsilon);
         conv2 = new(w.At("conv2"), options.Outputs, options.Outputs, 3);
-        if (options.Shortcut ?? options.Inputs != options.Outputs) shortcut = new(w.At("conv_shortcut"), options.Inputs, options.Outputs, 1);
+        if (options.Shortcut ?? options.Inputs != options.Outputs) shortcut = new(w.AtAny("conv_shortcut", "nin_shortcut"), options.Inputs, options.Outputs, 1);
     }
 
     /// <param name="activatedTime">act(temb), computed once for all blocks; null where the block has no time projection.</param>

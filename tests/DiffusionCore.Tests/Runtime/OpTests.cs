@@ -54,6 +54,8 @@ public class OpTests
         ["fir down"] = (g => g.Output("y", g.Add(new FirResampleOp([0.125f, 0.375f, 0.375f, 0.125f], 1, 2, 1, 1), In(g, "a", 2, 6, 8, 33))), 1e-6),
         ["sinusoidal"] = (g => g.Output("y", g.Add(new SinusoidalEmbeddingOp(33, true, 1), g.Constant([0, 1, 17, 500, 999], new Shape(5)))), 1e-6),
         ["fourier"] = (g => g.Output("y", g.Add(new FourierEmbeddingOp(true, true), g.Constant([0.5f, 3, 900], new Shape(3)), W(g, "w", 9))), 1e-5),
+        ["nearest code"] = (g => g.Output("y", g.NearestCode(In(g, "x", 3, 5, 7, 3), W(g, "w", 97, 3))), 0),
+        ["nearest code f16 wide"] = (g => g.Output("y", g.NearestCode(In(g, "x", 33, 19), W(g, "w", DType.F16, 5, 19))), 0),
         ["cast f16"] = (g => g.Output("y", g.Cast(In(g, "a", 77), DType.F16)), 0),
         ["cast bf16 and back"] = (g => g.Output("y", g.Cast(g.Cast(In(g, "a", 77), DType.BF16), DType.F32)), 0),
     };

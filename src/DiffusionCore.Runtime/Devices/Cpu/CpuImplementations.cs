@@ -28,6 +28,7 @@ internal static class CpuImplementations
             FirResampleOp => [new CpuFir()],
             SinusoidalEmbeddingOp => [new CpuSinusoidal()],
             FourierEmbeddingOp => [new CpuFourier()],
+            NearestCodeOp => [new CpuNearestCode()],
             _ => [],
         };
         return [.. own, new CpuReference()];
