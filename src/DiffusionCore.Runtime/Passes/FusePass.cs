@@ -83,12 +83,13 @@ public static class FusePass
             _ => null,
         };
 
-        // The only reader of a value, where there is exactly one and it reads the value once.
+        // The only reader of a value, where there is exactly one and it reads the value once. A reader that runs more often is none: fused
+        // with it, what is computed once per request would be computed at every step.
         private Node? Reader(int id)
         {
             if (readers[id].Count != 1 || readers[id][0] < 0) return null;
             var node = graph.Nodes[readers[id][0]];
-            return !claimed[node.Id] && node.Inputs.Count(i => i == id) == 1 ? node : null;
+            return !claimed[node.Id] && node.Rate == graph.Nodes[id].Rate && node.Inputs.Count(i => i == id) == 1 ? node : null;
         }
 
         private static int Other(Node node, int id) => node.Inputs[0] == id ? node.Inputs[1] : node.Inputs[0];

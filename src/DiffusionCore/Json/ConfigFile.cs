@@ -90,6 +90,8 @@ public sealed class ConfigFile
 
     public bool IsArray(string name) => Find(name) is { ValueKind: JsonValueKind.Array };
 
+    public bool IsBool(string name) => Find(name) is { ValueKind: JsonValueKind.True or JsonValueKind.False };
+
     public int GetInt(string name, int? fallback, int minimum = 1, int maximum = int.MaxValue) =>
         GetOptionalInt(name, minimum, maximum) ?? fallback ?? throw Missing(name, "a whole number");
 
@@ -155,6 +157,16 @@ public sealed class ConfigFile
             values.Add(v);
         }
 
+        return [.. values];
+    }
+
+    public bool[]? GetOptionalBools(string name)
+    {
+        if (Find(name) is not { } e) return null;
+        if (e.ValueKind != JsonValueKind.Array) throw Wrong(name, "an array of true or false", e);
+        var values = new List<bool>();
+        foreach (var item in e.EnumerateArray())
+            values.Add(item.ValueKind is JsonValueKind.True or JsonValueKind.False ? item.GetBoolean() : throw Wrong($"{name}[{values.Count}]", "true or false", item));
         return [.. values];
     }
 

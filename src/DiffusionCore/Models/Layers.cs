@@ -42,12 +42,18 @@ public sealed class Norm(WeightScope w, int channels, int groups, double epsilon
 }
 
 /// <summary>linear_1, activation, linear_2: from a sinusoid to the embedding that the blocks read.</summary>
-public sealed class TimestepEmbedding(WeightScope w, int inputs, int channels, Unary activation = Unary.Silu)
+/// <param name="conditionChannels">Width of a vector that cond_proj adds to the sinusoid, such as an embedded guidance weight; 0 where there is none.</param>
+public sealed class TimestepEmbedding(WeightScope w, int inputs, int channels, Unary activation = Unary.Silu, int conditionChannels = 0)
 {
     private readonly Linear linear1 = new(w.At("linear_1"), inputs, channels);
+    private readonly Linear? projection = conditionChannels > 0 ? new(w.At("cond_proj"), conditionChannels, inputs, bias: false) : null;
     private readonly Linear linear2 = new(w.At("linear_2"), channels, channels);
 
-    public Value Record(Graph g, Value x) => linear2.Record(g, g.Unary(activation, linear1.Record(g, x)));
+    public Value Record(Graph g, Value x, Value? condition = null)
+    {
+        if (projection is not null && condition is { } c) x = g.Plus(x, projection.Record(g, c));
+        return linear2.Record(g, g.Unary(activation, linear1.Record(g, x)));
+    }
 }
 
 /// <summary>

@@ -9,6 +9,7 @@ internal static class NetworkRegistry
     private static readonly Entry[] Table =
     [
         new("UNet2DModel", "unet", (w, f) => new UNet2DModel(w, UNet2DConfig.Read(f))),
+        new("UNet2DConditionModel", "unet", (w, f) => new UNet2DConditionModel(w, UNet2DConditionConfig.Read(f))),
         new("ImageClassifier", "classifier", (w, f) => new ImageClassifier(w, ImageClassifierConfig.Read(f))),
         new("AutoencoderKL", "vae", (w, f) => new AutoencoderKL(w, AutoencoderKLConfig.Read(f))),
         new("VQModel", "vqvae", (w, f) => new VQModel(w, VQModelConfig.Read(f))),
