@@ -4,36 +4,25 @@ using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Imaging;
 
-/// <summary>The chunk structure of PNG files (W3C PNG, 3rd edition): checks, and text chunks in and out.</summary>
+/// <summary>The chunk structure of PNG files (W3C PNG, 3rd edition): its chunks, checked, and text chunks in and out.</summary>
 public static class PngFile
 {
     private static readonly byte[] Signature = [0x89, (byte)'P', (byte)'N', (byte)'G', 13, 10, 26, 10];
 
     private const int MaximumKey = 79;
 
+    internal const int HeaderBytes = 13;
+
     public static bool IsPng(ReadOnlySpan<byte> file) => file.StartsWith(Signature);
 
-    /// <summary>Checks every chunk's length and CRC and the header's size before anything is decoded.</summary>
-    /// <exception cref="ModelFileException">Damaged or too large.</exception>
-    public static void Check(ReadOnlySpan<byte> file, string name)
+    /// <summary>Width and height of a header chunk.</summary>
+    /// <exception cref="ModelFileException">None, or more than <see cref="ImageLimits"/> allow.</exception>
+    internal static (int Width, int Height) Size(ReadOnlySpan<byte> header, string name)
     {
-        if (!IsPng(file)) throw new ModelFileException(name, null, "is not a PNG");
-        bool first = true, ended = false;
-        foreach (var (type, data) in Chunks(file.ToArray(), name))
-        {
-            if (first)
-            {
-                if (type != "IHDR" || data.Length != 13) throw new ModelFileException(name, null, "is a PNG without a header");
-                uint width = BinaryPrimitives.ReadUInt32BigEndian(data.Span), height = BinaryPrimitives.ReadUInt32BigEndian(data.Span[4..]);
-                if (width == 0 || height == 0 || width > ImageLimits.MaximumSide || height > ImageLimits.MaximumSide || (long)width * height > ImageLimits.MaximumPixels)
-                    throw new ModelFileException(name, null, $"has {width}x{height} pixels; expected 1 to {ImageLimits.MaximumSide} on a side and at most {ImageLimits.MaximumPixels} in all");
-                first = false;
-            }
-
-            ended |= type == "IEND";
-        }
-
-        if (!ended) throw new ModelFileException(name, null, "is a truncated PNG: its end is missing");
+        uint width = BinaryPrimitives.ReadUInt32BigEndian(header), height = BinaryPrimitives.ReadUInt32BigEndian(header[4..]);
+        return width > 0 && height > 0 && width <= ImageLimits.MaximumSide && height <= ImageLimits.MaximumSide && (long)width * height <= ImageLimits.MaximumPixels
+            ? ((int)width, (int)height)
+            : throw new ModelFileException(name, null, $"has {width}x{height} pixels; expected 1 to {ImageLimits.MaximumSide} on a side and at most {ImageLimits.MaximumPixels} in all");
     }
 
     /// <summary>The text chunks (tEXt and uncompressed iTXt) in order.</summary>
@@ -96,7 +85,8 @@ public static class PngFile
         target.Write(number);
     }
 
-    private static IEnumerable<(string Type, ReadOnlyMemory<byte> Data)> Chunks(byte[] file, string name)
+    /// <summary>The chunks up to IEND, each with its length and checksum checked.</summary>
+    internal static IEnumerable<(string Type, ReadOnlyMemory<byte> Data)> Chunks(byte[] file, string name)
     {
         int at = Signature.Length;
         while (at < file.Length)

@@ -4,15 +4,15 @@ using StbImageWriteSharp;
 
 namespace DiffusionCore.Imaging;
 
-/// <summary>Image files through the managed ports of the Stb libraries.</summary>
+/// <summary>Image files: PNG is read by <see cref="PngDecoder"/>, the rest by the managed ports of the Stb libraries.</summary>
 public sealed class StbCodec : IImageCodec
 {
     public Image Decode(byte[] file, string name)
     {
         if (file.Length == 0) throw new ModelFileException(name, null, "is empty; expected an image");
         // By the first bytes: the decoder itself takes nearly anything for one of the formats that have no mark.
-        if (PngFile.IsPng(file)) PngFile.Check(file, name);
-        else if (JpegFile.IsJpeg(file)) JpegFile.Check(file, name);
+        if (PngFile.IsPng(file)) return PngDecoder.Decode(file, name);
+        if (JpegFile.IsJpeg(file)) JpegFile.Check(file, name);
         else if (!file.AsSpan().StartsWith("BM"u8)) throw new ModelFileException(name, null, "is not an image that can be read; expected PNG, JPEG or BMP");
         try
         {

@@ -102,7 +102,14 @@ public class PngFileTests
     }
 
     [Fact]
-    public void The_largest_size_passes_the_check() => PngFile.Check(WithSize(16384, 16384), Name);
+    public void A_size_that_the_data_cannot_fill_is_refused_before_its_memory_is_asked_for()
+    {
+        byte[] file = WithSize(16384, 16384);
+        Refused(file);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.Contains("too few for 16384x16384 pixels", Refused(file).Message);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 100_000);
+    }
 
     [Fact]
     public void Only_PNG_files_have_text_chunks()
