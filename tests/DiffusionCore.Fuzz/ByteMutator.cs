@@ -39,23 +39,23 @@ public static class ByteMutator
             case 6:
                 return [.. input[..at], .. draw.Bytes(draw.Between(1, 8)), .. input[at..]];
             case 7:
-            {
-                // A whole field overwritten, in one of the usual widths and byte orders.
-                byte[] result = [.. input];
-                Span<byte> field = stackalloc byte[8];
-                int width = 1 << draw.Below(4);
-                ulong number = Number(draw);
-                if (draw.OneIn(2)) BinaryPrimitives.WriteUInt64LittleEndian(field, number);
-                else BinaryPrimitives.WriteUInt64BigEndian(field, number << (64 - 8 * width));
-                field[..Math.Min(width, input.Length - at)].CopyTo(result.AsSpan(at));
-                return result;
-            }
+                {
+                    // A whole field overwritten, in one of the usual widths and byte orders.
+                    byte[] result = [.. input];
+                    Span<byte> field = stackalloc byte[8];
+                    int width = 1 << draw.Below(4);
+                    ulong number = Number(draw);
+                    if (draw.OneIn(2)) BinaryPrimitives.WriteUInt64LittleEndian(field, number);
+                    else BinaryPrimitives.WriteUInt64BigEndian(field, number << (64 - 8 * width));
+                    field[..Math.Min(width, input.Length - at)].CopyTo(result.AsSpan(at));
+                    return result;
+                }
 
             default:
-            {
-                int from = draw.Below(input.Length);
-                return [.. input[..at], .. input[from..Math.Min(input.Length, from + draw.Between(1, 64))], .. input[at..]];
-            }
+                {
+                    int from = draw.Below(input.Length);
+                    return [.. input[..at], .. input[from..Math.Min(input.Length, from + draw.Between(1, 64))], .. input[at..]];
+                }
         }
     }
 

@@ -119,42 +119,42 @@ public sealed class JpegTarget : ImageTarget
             case 1:
                 return [.. file[..end], .. file[start..end], .. file[end..]];
             case 2:
-            {
-                byte[] donor = draw.Of(seeds);
-                var taken = draw.Of(Segments(donor));
-                return [.. file[..start], .. donor[taken.Start..taken.End], .. file[end..]];
-            }
+                {
+                    byte[] donor = draw.Of(seeds);
+                    var taken = draw.Of(Segments(donor));
+                    return [.. file[..start], .. donor[taken.Start..taken.End], .. file[end..]];
+                }
 
             case 3 when end - start > 4:
-            {
-                byte[] body = ByteMutator.Damage(file[(start + 4)..end], draw);
-                var length = new byte[2];
-                BinaryPrimitives.WriteUInt16BigEndian(length, (ushort)(body.Length + 2));
-                return [.. file[..(start + 2)], .. length, .. body, .. file[end..]];
-            }
+                {
+                    byte[] body = ByteMutator.Damage(file[(start + 4)..end], draw);
+                    var length = new byte[2];
+                    BinaryPrimitives.WriteUInt16BigEndian(length, (ushort)(body.Length + 2));
+                    return [.. file[..(start + 2)], .. length, .. body, .. file[end..]];
+                }
 
             case 4 when end - start > 4:
-            {
-                byte[] result = [.. file];
-                result[draw.Between(start + 4, end - 1)] = (byte)draw.Bits();
-                return result;
-            }
+                {
+                    byte[] result = [.. file];
+                    result[draw.Between(start + 4, end - 1)] = (byte)draw.Bits();
+                    return result;
+                }
 
             case 5:
-            {
-                byte[] result = [.. file];
-                result[start + 1] = (byte)draw.Of([0xC0, 0xC1, 0xC2, 0xC3, 0xC4, 0xC9, 0xCC, 0xD0, 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE, 0xFE, 0xFF, 0x00]);
-                return result;
-            }
+                {
+                    byte[] result = [.. file];
+                    result[start + 1] = (byte)draw.Of([0xC0, 0xC1, 0xC2, 0xC3, 0xC4, 0xC9, 0xCC, 0xD0, 0xD8, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE, 0xFE, 0xFF, 0x00]);
+                    return result;
+                }
 
             default:
-            {
-                // Inside the coded data, without making markers.
-                byte[] result = [.. file];
-                int at = draw.Between(file.Length / 2, file.Length - 1);
-                result[at] = (byte)draw.Below(255);
-                return result;
-            }
+                {
+                    // Inside the coded data, without making markers.
+                    byte[] result = [.. file];
+                    int at = draw.Between(file.Length / 2, file.Length - 1);
+                    result[at] = (byte)draw.Below(255);
+                    return result;
+                }
         }
     }
 

@@ -45,33 +45,33 @@ public static class JsonMutator
             case 4:
                 return before + draw.Of(Values) + after;
             case 5:
-            {
-                int depth = draw.OneIn(50) ? 5000 : draw.Between(1, 140);
-                bool objects = draw.OneIn(2);
-                return before + string.Concat(Enumerable.Repeat(objects ? "{\"a\":" : "[", depth)) + token + new string(objects ? '}' : ']', draw.OneIn(4) ? depth - 1 : depth) + after;
-            }
+                {
+                    int depth = draw.OneIn(50) ? 5000 : draw.Between(1, 140);
+                    bool objects = draw.OneIn(2);
+                    return before + string.Concat(Enumerable.Repeat(objects ? "{\"a\":" : "[", depth)) + token + new string(objects ? '}' : ']', draw.OneIn(4) ? depth - 1 : depth) + after;
+                }
 
             case 6:
-            {
-                // A key and its value once more, as it is or with an escaped letter.
-                int close = Member(text, start);
-                if (!isString || close < 0) return before + token + "," + token + after;
-                string member = text[start..close], copy = draw.OneIn(2) || member.Length < 3 ? member : string.Create(CultureInfo.InvariantCulture, $"\"\\u{(int)member[1]:x4}{member[2..]}");
-                return before + copy + "," + member + text[close..];
-            }
+                {
+                    // A key and its value once more, as it is or with an escaped letter.
+                    int close = Member(text, start);
+                    if (!isString || close < 0) return before + token + "," + token + after;
+                    string member = text[start..close], copy = draw.OneIn(2) || member.Length < 3 ? member : string.Create(CultureInfo.InvariantCulture, $"\"\\u{(int)member[1]:x4}{member[2..]}");
+                    return before + copy + "," + member + text[close..];
+                }
 
             case 7:
-            {
-                int close = Member(text, start);
-                if (!isString || close < 0) return before + after;
-                return before + text[close..].TrimStart(',', ' ');
-            }
+                {
+                    int close = Member(text, start);
+                    if (!isString || close < 0) return before + after;
+                    return before + text[close..].TrimStart(',', ' ');
+                }
 
             case 8:
-            {
-                var (otherStart, otherEnd) = draw.Of(tokens);
-                return before + text[otherStart..otherEnd] + after;
-            }
+                {
+                    var (otherStart, otherEnd) = draw.Of(tokens);
+                    return before + text[otherStart..otherEnd] + after;
+                }
 
             default:
                 return before + new string(draw.Of([' ', '\n', '\t', '\r', '\0', '\u00a0']), draw.Between(1, 40)) + token + after;
