@@ -25,6 +25,7 @@ public readonly record struct HistoryTerm(int Slot, double Coefficient);
 /// slot = Keep                                              written after History was read; with a threshold, a slot that History does not name
 /// </code>
 /// A solver with several evaluations per step is several of these; what it needs from the first (the latent, a derivative) it keeps in slots.
+/// One without a network moves latents and slots alone: noise between steps, the way back from a step that was too long.
 /// </summary>
 public sealed record Evaluation
 {
@@ -53,6 +54,23 @@ public sealed record Evaluation
 
     public int KeepSlot { get; init; }
 
+    /// <summary>Slot that receives the latent as it was before the update, beside what Keep names; -1 where none does.</summary>
+    public int SampleSlot { get; init; } = -1;
+
+    /// <summary>The slot that receives the result in place of the latent; the latent itself where null.</summary>
+    public int? Target { get; init; }
+
+    /// <summary>Whether the network is evaluated. Where not, D and E are 0: noise between steps, the way back from a step that was too long.</summary>
+    public bool Evaluates { get; init; } = true;
+
+    /// <summary>
+    /// The noise is the increment of one Brownian path between these noise levels, over the root of their distance; null for noise of its own.
+    /// </summary>
+    public (double From, double To)? NoiseInterval { get; init; }
+
+    /// <summary>What to measure after the update, for runs that decide by it.</summary>
+    public Measure? Measure { get; init; }
+
     /// <summary>log of the least and the largest variance where the network predicts it in between; N is then 1.</summary>
     public (double Minimum, double Maximum)? LearnedVariance { get; init; }
 
@@ -76,7 +94,11 @@ public sealed record SamplerPlan
     /// <summary>Standard deviation of the first latent.</summary>
     public double InitialSigma { get; init; } = 1;
 
+    /// <summary>Empty where <see cref="Adaptive"/> decides as it goes.</summary>
     public required IReadOnlyList<Evaluation> Evaluations { get; init; }
+
+    /// <summary>Starts a run whose evaluations follow from what the former ones measured; null for a fixed list.</summary>
+    public Func<ISamplerRun>? Adaptive { get; init; }
 
     /// <summary>History slots that the driver must provide.</summary>
     public int Slots { get; init; }
@@ -101,4 +123,7 @@ public sealed record SamplerPlan
 
     /// <summary>Noise levels sigma/alpha with the final one; null for samplers that work on timesteps alone.</summary>
     public double[]? Sigmas { get; init; }
+
+    /// <summary>The run as a sequence that a driver pulls, fixed or adaptive.</summary>
+    public ISamplerRun Start() => Adaptive?.Invoke() ?? new FixedRun(Evaluations);
 }

@@ -11,18 +11,21 @@ public static class HostSampler
     /// for each image the prediction and then the variance.
     /// </param>
     /// <param name="noise">Called once per evaluation that draws noise; fills its argument.</param>
+    /// <param name="path">Called in place of <paramref name="noise"/> where the noise belongs to an interval of a Brownian path (from, to, z).</param>
     /// <param name="images">Images in x; a dynamic threshold belongs to one image.</param>
     /// <param name="after">Called after each update with the evaluation and the new latents.</param>
     public static double[] Run(
-        SamplerPlan plan, double[] x, Func<double[], double, double[]> network, Action<double[]>? noise = null, int images = 1, Action<Evaluation, double[]>? after = null)
+        SamplerPlan plan, double[] x, Func<double[], double, double[]> network, Action<double[]>? noise = null, int images = 1, Action<Evaluation, double[]>? after = null,
+        Action<double, double, double[]>? path = null)
     {
         x = (double[])x.Clone();
         int elements = x.Length / images;
         var slots = new double[plan.Slots][];
         var z = new double[x.Length];
-        foreach (var e in plan.Evaluations)
+        var run = plan.Start();
+        for (var e = run.Next(double.NaN); e is not null; e = run.Next(Measured(e, x, slots)))
         {
-            double[] output = network(Array.ConvertAll(x, v => e.InputScale * v), e.Time);
+            double[] output = e.Evaluates ? network(Array.ConvertAll(x, v => e.InputScale * v), e.Time) : new double[x.Length];
             double[] m = Half(output, x.Length, elements, 0), variance = Half(output, x.Length, elements, 1);
             var numbers = StepNumbers.Of(plan.Prediction, e.Alpha, e.Sigma);
             var denoised = new double[x.Length];
@@ -33,13 +36,14 @@ public static class HostSampler
                 epsilon[i] = numbers.A1 * x[i] + numbers.B1 * m[i];
             }
 
-            for (int image = 0; image < images; image++) Clip(plan, denoised.AsSpan(image * elements, elements));
+            for (int image = 0; image < images && e.Evaluates; image++) Clip(plan, denoised.AsSpan(image * elements, elements));
             if (plan.ClipRederivesEpsilon && plan.Clips)
             {
                 for (int i = 0; i < x.Length; i++) epsilon[i] = numbers.P * x[i] + numbers.Q * denoised[i];
             }
 
-            if (e.DrawsNoise) noise?.Invoke(z);
+            if (e.DrawsNoise && e.NoiseInterval is { } interval && path is not null) path(interval.From, interval.To, z);
+            else if (e.DrawsNoise) noise?.Invoke(z);
             var next = new double[x.Length];
             for (int i = 0; i < x.Length; i++)
             {
@@ -48,12 +52,17 @@ public static class HostSampler
             }
 
             if (e.Keep != Kept.None) slots[e.KeepSlot] = e.Keep switch { Kept.Denoised => denoised, Kept.Epsilon => epsilon, _ => x };
-            x = next;
+            if (e.SampleSlot >= 0) slots[e.SampleSlot] = x;
+            if (e.Target is { } target) slots[target] = next;
+            else x = next;
             after?.Invoke(e, x);
         }
 
         return x;
     }
+
+    private static double Measured(Evaluation e, double[] x, double[][] slots) =>
+        e.Measure is { } m ? m.Of<double>(x, slots[m.Slot], slots[m.Reference]) : double.NaN;
 
     private static void Clip(SamplerPlan plan, Span<double> denoised)
     {
