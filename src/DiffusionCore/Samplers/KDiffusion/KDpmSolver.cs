@@ -51,7 +51,11 @@ public static class KDpmSolver
         double r1 = order == 2 ? half : third, s1 = KMath.Sigma(t + r1 * h);
         yield return levels.At(sigma, step) with
         {
-            X = 1, E = -s1 * ExpM1(r1 * h), SampleSlot = Start, Keep = Kept.Epsilon, KeepSlot = Epsilon,
+            X = 1,
+            E = -s1 * ExpM1(r1 * h),
+            SampleSlot = Start,
+            Keep = Kept.Epsilon,
+            KeepSlot = Epsilon,
         };
         if (order == 2)
         {

@@ -42,8 +42,12 @@ public static class KDpmpp2M
             double k = i == 0 ? 0 : (options.Heun ? 1 - phi / he : phi / 2) * h / last;
             tape.Add(levels.At(s[i], i) with
             {
-                X = 1 - phi, D = phi + k, History = k == 0 ? [] : [new(0, -k)], Keep = Kept.Denoised,
-                N = Noise(s[i + 1], h, eta) * options.NoiseScale, NoiseInterval = eta > 0 ? (s[i], s[i + 1]) : null,
+                X = 1 - phi,
+                D = phi + k,
+                History = k == 0 ? [] : [new(0, -k)],
+                Keep = Kept.Denoised,
+                N = Noise(s[i + 1], h, eta) * options.NoiseScale,
+                NoiseInterval = eta > 0 ? (s[i], s[i + 1]) : null,
             });
             last = h;
         }
@@ -84,8 +88,13 @@ public static class KDpmpp2M
 
             tape.Add(levels.At(s[i], i) with
             {
-                X = 1 - phi1, D = own, History = i == 0 ? [] : i == 1 ? [new(0, one)] : [new((i - 1) % 2, one), new(i % 2, two)], Keep = Kept.Denoised, KeepSlot = i % 2,
-                N = Noise(s[i + 1], h, eta) * options.NoiseScale, NoiseInterval = eta > 0 ? (s[i], s[i + 1]) : null,
+                X = 1 - phi1,
+                D = own,
+                History = i == 0 ? [] : i == 1 ? [new(0, one)] : [new((i - 1) % 2, one), new(i % 2, two)],
+                Keep = Kept.Denoised,
+                KeepSlot = i % 2,
+                N = Noise(s[i + 1], h, eta) * options.NoiseScale,
+                NoiseInterval = eta > 0 ? (s[i], s[i + 1]) : null,
             });
             (h1, h2) = (h, h1);
         }

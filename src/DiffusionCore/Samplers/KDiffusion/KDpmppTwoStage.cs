@@ -27,7 +27,10 @@ public static class KDpmppTwoStage
             tape.Add(levels.At(s[i], i) with { X = middle / s[i], D = 1 - middle / s[i], Keep = Kept.Sample, KeepSlot = Start });
             tape.Add(levels.At(middle, i) with
             {
-                D = 1 - down / s[i], History = [new(Start, down / s[i])], N = up * options.NoiseScale, DrawsNoise = true,
+                D = 1 - down / s[i],
+                History = [new(Start, down / s[i])],
+                N = up * options.NoiseScale,
+                DrawsNoise = true,
             });
         }
 
@@ -52,15 +55,24 @@ public static class KDpmppTwoStage
             var (down, up) = KMath.Ancestral(from, middle, eta);
             tape.Add(levels.At(from, i) with
             {
-                X = down / from, D = -ExpM1(t - KMath.Lambda(down)), N = up * options.NoiseScale, DrawsNoise = true, NoiseInterval = (from, middle),
-                SampleSlot = Start, Keep = share == 1 ? Kept.None : Kept.Denoised, KeepSlot = First,
+                X = down / from,
+                D = -ExpM1(t - KMath.Lambda(down)),
+                N = up * options.NoiseScale,
+                DrawsNoise = true,
+                NoiseInterval = (from, middle),
+                SampleSlot = Start,
+                Keep = share == 1 ? Kept.None : Kept.Denoised,
+                KeepSlot = First,
             });
             (down, up) = KMath.Ancestral(from, to, eta);
             double phi = -ExpM1(t - KMath.Lambda(down));
             tape.Add(levels.At(middle, i) with
             {
-                D = phi * share, History = share == 1 ? [new(Start, down / from)] : [new(Start, down / from), new(First, phi * (1 - share))],
-                N = up * options.NoiseScale, DrawsNoise = true, NoiseInterval = (from, to),
+                D = phi * share,
+                History = share == 1 ? [new(Start, down / from)] : [new(Start, down / from), new(First, phi * (1 - share))],
+                N = up * options.NoiseScale,
+                DrawsNoise = true,
+                NoiseInterval = (from, to),
             });
         }
 

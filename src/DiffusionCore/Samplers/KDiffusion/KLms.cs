@@ -26,7 +26,11 @@ public static class KLms
             for (int j = 1; j < current; j++) history[j - 1] = new((i - j) % slots, Coefficient(levels.Sigmas, i, j, current));
             tape.Add(levels.At(levels.Sigmas[i], i) with
             {
-                X = 1, E = Coefficient(levels.Sigmas, i, 0, current), History = history, Keep = slots > 0 ? Kept.Epsilon : Kept.None, KeepSlot = slots > 0 ? i % slots : 0,
+                X = 1,
+                E = Coefficient(levels.Sigmas, i, 0, current),
+                History = history,
+                Keep = slots > 0 ? Kept.Epsilon : Kept.None,
+                KeepSlot = slots > 0 ? i % slots : 0,
             });
         }
 
