@@ -129,6 +129,7 @@ public static partial class Interpreter
         SinusoidalEmbeddingOp embedding => Sinusoidal(embedding, x[0]),
         FourierEmbeddingOp embedding => Fourier(embedding, x),
         NearestCodeOp => NearestCode(x),
+        ConvTranspose2dOp conv => ConvTranspose2d(conv, x, y.Shape),
         _ => throw new NotSupportedException($"{op.Name} has no reference"),
     };
 

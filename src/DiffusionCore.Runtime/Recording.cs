@@ -9,6 +9,9 @@ public static class Recording
     public static Value Conv2d(this Graph g, Value x, Value w, Value? b, Conv2dOp op) =>
         b is { } bias ? g.Add(op with { Bias = true }, x, w, bias) : g.Add(op with { Bias = false }, x, w);
 
+    public static Value ConvTranspose2d(this Graph g, Value x, Value w, Value? b, ConvTranspose2dOp op) =>
+        b is { } bias ? g.Add(op with { Bias = true }, x, w, bias) : g.Add(op with { Bias = false }, x, w);
+
     public static Value MatMul(this Graph g, Value a, Value b, bool transposeA = false, bool transposeB = false) =>
         g.Add(new MatMulOp(transposeA, transposeB), a, b);
 

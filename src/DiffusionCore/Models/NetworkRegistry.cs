@@ -16,6 +16,7 @@ internal static class NetworkRegistry
         new("AutoencoderTiny", "vae", (w, f) => new AutoencoderTiny(w, AutoencoderTinyConfig.Read(f))),
         new("AutoencoderKL(ldm)", "first_stage_model", (w, f) => new AutoencoderKL(w, AutoencoderKLConfig.ReadAuthors(f), authors: true)),
         new("VQModelInterface(ldm)", "first_stage_model", (w, f) => new VQModel(w, VQModelConfig.ReadAuthors(f), authors: true)),
+        new("VQModelInterface(taming.models.msvqgan)", "first_stage_model", (w, f) => new MultiscaleVQModel(w, MultiscaleVQConfig.Read(f))),
     ];
 
     private static readonly string[] Classes = [.. Table.Select(e => e.Class)];

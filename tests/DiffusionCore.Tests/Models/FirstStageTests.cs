@@ -12,6 +12,7 @@ public class FirstStageTests
     [InlineData("autoencoder_tiny")]
     [InlineData("ldm_kl")]
     [InlineData("ldm_vq")]
+    [InlineData("frido_msvqgan")]
     public void A_first_stage_gives_the_numbers_of_the_peer(string name)
     {
         using var golden = GoldenModel.Open(name);

@@ -54,6 +54,8 @@ public class OpTests
         ["fir down"] = (g => g.Output("y", g.Add(new FirResampleOp([0.125f, 0.375f, 0.375f, 0.125f], 1, 2, 1, 1), In(g, "a", 2, 6, 8, 33))), 1e-6),
         ["sinusoidal"] = (g => g.Output("y", g.Add(new SinusoidalEmbeddingOp(33, true, 1), g.Constant([0, 1, 17, 500, 999], new Shape(5)))), 1e-6),
         ["fourier"] = (g => g.Output("y", g.Add(new FourierEmbeddingOp(true, true), g.Constant([0.5f, 3, 900], new Shape(3)), W(g, "w", 9))), 1e-5),
+        ["conv transpose 4x4 stride 2"] = (g => g.Output("y", g.ConvTranspose2d(In(g, "x", 2, 5, 6, 4), W(g, "weight", 4, 19, 4, 4), W(g, "b", 19), new ConvTranspose2dOp(true, 2, 2, 1, 1, 1, 1))), 1e-6),
+        ["conv transpose grouped dilated"] = (g => g.Output("y", g.ConvTranspose2d(In(g, "x", 1, 4, 3, 6), W(g, "weight", DType.F16, 6, 17, 3, 2), null, new ConvTranspose2dOp(false, 3, 1, 1, 0, 2, 1, 1, 0, 2, 3, 2))), 1e-6),
         ["nearest code"] = (g => g.Output("y", g.NearestCode(In(g, "x", 3, 5, 7, 3), W(g, "w", 97, 3))), 0),
         ["nearest code f16 wide"] = (g => g.Output("y", g.NearestCode(In(g, "x", 33, 19), W(g, "w", DType.F16, 5, 19))), 0),
         ["cast f16"] = (g => g.Output("y", g.Cast(In(g, "a", 77), DType.F16)), 0),

@@ -29,6 +29,7 @@ internal static class CpuImplementations
             SinusoidalEmbeddingOp => [new CpuSinusoidal()],
             FourierEmbeddingOp => [new CpuFourier()],
             NearestCodeOp => [new CpuNearestCode()],
+            ConvTranspose2dOp => [new CpuConvTranspose2d()],
             _ => [],
         };
         return [.. own, new CpuReference()];

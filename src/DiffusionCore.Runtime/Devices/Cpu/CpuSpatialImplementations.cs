@@ -30,3 +30,39 @@ internal sealed unsafe class CpuNearestCode : CpuImplementation
         public override void Run() => NearestCode.Run(Pool, (float*)*X, (float*)*Table, (long*)*Y, Rows, Codes, Width);
     }
 }
+
+internal sealed unsafe class CpuConvTranspose2d : CpuImplementation
+{
+    public override string Name => "direct";
+
+    public override string? Declines(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+
+    public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands) =>
+        TransposedConvolution.ScratchBytes(ShapeOf((ConvTranspose2dOp)node.Op, operands[0].Shape, operands[1].Shape, node.Type.Shape));
+
+    public override CpuStep Build(CpuBuild build)
+    {
+        var op = (ConvTranspose2dOp)build.Op;
+        return new Step
+        {
+            Pool = build.Pool, X = build.Operand(0), Weights = build.Operand(1), Bias = op.Bias ? build.Operand(2) : null, Y = build.Output(), Scratch = build.Scratch(),
+            Shape = ShapeOf(op, build.Shape(0), build.Shape(1), build.Result.Shape),
+        };
+    }
+
+    private static TransposedConvShape ShapeOf(ConvTranspose2dOp op, Shape x, Shape w, Shape y) => new()
+    {
+        Batch = (int)x[0], Height = (int)x[1], Width = (int)x[2], Channels = (int)x[3], OutHeight = (int)y[1], OutWidth = (int)y[2], Outputs = (int)y[3], KernelH = (int)w[2], KernelW = (int)w[3],
+        StrideH = op.StrideH, StrideW = op.StrideW, PadTop = op.PadTop, PadLeft = op.PadLeft, DilationH = op.DilationH, DilationW = op.DilationW, Groups = op.Groups,
+    };
+
+    private sealed class Step : CpuStep
+    {
+        public required WorkerPool Pool;
+        public required byte** X, Weights, Bias, Y;
+        public required byte* Scratch;
+        public required TransposedConvShape Shape;
+
+        public override void Run() => TransposedConvolution.Run(Pool, Shape, (float*)*X, (float*)*Weights, Bias == null ? null : (float*)*Bias, (float*)*Y, Scratch);
+    }
+}
