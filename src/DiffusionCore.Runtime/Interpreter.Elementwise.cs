@@ -170,23 +170,6 @@ public static partial class Interpreter
         return r;
     }
 
-    private static double[] AveragePool(AveragePoolOp op, Tensor x, Shape y) => Fill(y, at =>
-    {
-        var s = x.Shape;
-        long top = at[1] * op.StrideH - op.PadTop, left = at[2] * op.StrideW - op.PadLeft;
-        long bottom = Math.Min(top + op.KernelH, s[1] + op.PadBottom), right = Math.Min(left + op.KernelW, s[2] + op.PadRight);
-        double divisor = (bottom - top) * (right - left);
-        top = Math.Max(top, 0);
-        left = Math.Max(left, 0);
-        bottom = Math.Min(bottom, s[1]);
-        right = Math.Min(right, s[2]);
-        if (!op.CountPadding) divisor = (bottom - top) * (right - left);
-        double sum = 0;
-        for (long r = top; r < bottom; r++)
-            for (long c = left; c < right; c++) sum += x.Data[((at[0] * s[1] + r) * s[2] + c) * s[3] + at[3]];
-        return sum / divisor;
-    });
-
     private static double[] FirResample(FirResampleOp op, Tensor x, Shape y) => Fill(y, at =>
     {
         var s = x.Shape;

@@ -2,6 +2,89 @@ namespace DiffusionCore.Runtime;
 
 public static partial class Interpreter
 {
+    private static double[] AveragePool(AveragePoolOp op, Tensor x, Shape y) => Fill(y, at =>
+    {
+        var s = x.Shape;
+        double sum = 0;
+        int padded = 0, real = 0;
+        for (int i = 0; i < op.KernelH; i++)
+        {
+            for (int j = 0; j < op.KernelW; j++)
+            {
+                long r = at[1] * op.StrideH - op.PadTop + i * op.DilationH, c = at[2] * op.StrideW - op.PadLeft + j * op.DilationW;
+                if (r >= s[1] + op.PadBottom || c >= s[2] + op.PadRight) continue;
+                padded++;
+                if (r < 0 || r >= s[1] || c < 0 || c >= s[2]) continue;
+                real++;
+                sum += x.Data[((at[0] * s[1] + r) * s[2] + c) * s[3] + at[3]];
+            }
+        }
+
+        return sum / (op.CountPadding ? padded : real);
+    });
+
+    private static double[] MaxPool(MaxPoolOp op, Tensor x, Shape y) => Fill(y, at =>
+    {
+        var s = x.Shape;
+        double best = double.NegativeInfinity;
+        for (int i = 0; i < op.KernelH; i++)
+        {
+            for (int j = 0; j < op.KernelW; j++)
+            {
+                long r = at[1] * op.StrideH - op.PadTop + i * op.DilationH, c = at[2] * op.StrideW - op.PadLeft + j * op.DilationW;
+                if (r >= 0 && r < s[1] && c >= 0 && c < s[2]) best = Math.Max(best, x.Data[((at[0] * s[1] + r) * s[2] + c) * s[3] + at[3]]);
+            }
+        }
+
+        return best;
+    });
+
+    // Every pixel of the input (and of a wide border that repeats its edge) is asked for its weight; no table, no window.
+    private static double[] Resize(ResizeOp op, Tensor x, Shape y)
+    {
+        var s = x.Shape;
+        double[,] rows = Weights(s[1], op.OutHeight, op.ScaleH), columns = Weights(s[2], op.OutWidth, op.ScaleW);
+        return Fill(y, at =>
+        {
+            double sum = 0;
+            for (long r = 0; r < s[1]; r++)
+            {
+                if (rows[at[1], r] == 0) continue;
+                for (long c = 0; c < s[2]; c++) sum += rows[at[1], r] * columns[at[2], c] * x.Data[((at[0] * s[1] + r) * s[2] + c) * s[3] + at[3]];
+            }
+
+            return sum;
+        });
+
+        double[,] Weights(long input, int output, double given)
+        {
+            var w = new double[output, input];
+            double scale = ResizeOp.Ratio(input, output, given), stretch = op.Antialias ? Math.Min(1, scale) : 1;
+            long border = (long)Math.Ceiling(op.Support(scale)) + 2;
+            for (int i = 0; i < output; i++)
+            {
+                double at = op.Position(i, input, output, scale), total = 0;
+                if (op.Mode == ResizeMode.Nearest)
+                {
+                    w[i, (long)Math.Clamp(op.Round(at), 0, input - 1)] = 1;
+                    continue;
+                }
+
+                for (long k = -border; k < input + border; k++)
+                {
+                    if (op.ExcludeOutside && (k < 0 || k >= input)) continue;
+                    double f = op.Filter((k - at) * stretch);
+                    total += f;
+                    w[i, Math.Clamp(k, 0, input - 1)] += f;
+                }
+
+                for (long k = 0; k < input; k++) w[i, k] /= total;
+            }
+
+            return w;
+        }
+    }
+
     // Scattered, where the implementations gather.
     private static double[] ConvTranspose2d(ConvTranspose2dOp op, Tensor[] x, Shape y)
     {

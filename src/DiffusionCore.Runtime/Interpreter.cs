@@ -129,6 +129,8 @@ public static partial class Interpreter
         SinusoidalEmbeddingOp embedding => Sinusoidal(embedding, x[0]),
         FourierEmbeddingOp embedding => Fourier(embedding, x),
         NearestCodeOp => NearestCode(x),
+        MaxPoolOp pool => MaxPool(pool, x[0], y.Shape),
+        ResizeOp resize => Resize(resize, x[0], y.Shape),
         ConvTranspose2dOp conv => ConvTranspose2d(conv, x, y.Shape),
         _ => throw new NotSupportedException($"{op.Name} has no reference"),
     };

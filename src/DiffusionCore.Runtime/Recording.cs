@@ -64,6 +64,18 @@ public static class Recording
 
     public static Value UpsampleNearest(this Graph g, Value x, int height, int width) => g.Add(new UpsampleNearestOp(height, width), x);
 
+    /// <summary>Bilinear resize; <see cref="ResizeOp"/> has the other modes and conventions.</summary>
+    public static Value ResizeLinear(this Graph g, Value x, int height, int width, bool alignCorners = false) =>
+        g.Add(new ResizeOp(height, width, ResizeMode.Linear, alignCorners ? ResizeCoordinates.AlignCorners : ResizeCoordinates.HalfPixel), x);
+
+    /// <summary>Instance normalisation: group normalisation with a group per channel.</summary>
+    public static Value InstanceNorm(this Graph g, Value x, Value gamma, Value beta, double epsilon) => g.GroupNorm(x, gamma, beta, checked((int)x.Shape[-1]), epsilon);
+
+    public static Value MaxPool(this Graph g, Value x, int kernel, int stride) => g.Add(new MaxPoolOp(kernel, kernel, stride, stride), x);
+
+    /// <summary>Mean of every pixel: [N, H, W, C] to [N, 1, 1, C].</summary>
+    public static Value GlobalAveragePool(this Graph g, Value x) => g.Add(new AveragePoolOp(checked((int)x.Shape[1]), checked((int)x.Shape[2]), 1, 1), x);
+
     public static Value AveragePool(this Graph g, Value x, int kernel, int stride) => g.Add(new AveragePoolOp(kernel, kernel, stride, stride), x);
 
     public static Value Cast(this Graph g, Value x, DType to) => x.DType == to ? x : g.Add(new CastOp(to), x);

@@ -19,6 +19,9 @@ public struct WindowShape
     public long LdX, LdY;
     public int KernelH, KernelW, StrideH, StrideW, PadTop, PadLeft, PadBottom, PadRight;
     public bool CountPadding;
+
+    /// <summary>Pixels between the taps of a window; 0 stands for 1.</summary>
+    public int DilationH, DilationW;
 }
 
 /// <summary>Resampling kernels.</summary>
@@ -96,31 +99,39 @@ public static unsafe class Resample
         var a = (Arguments*)state;
         ref readonly var s = ref a->Shape;
         int image = item / s.OutHeight, top = item % s.OutHeight * s.StrideH - s.PadTop;
-        int bottom = Math.Min(top + s.KernelH, s.Height + s.PadBottom);
+        int dh = Math.Max(1, s.DilationH), dw = Math.Max(1, s.DilationW);
+        var (r0, r1, paddedRows) = Window(top, s.KernelH, dh, s.Height, s.PadBottom);
         float* map = a->X + (long)image * s.Height * s.Width * s.LdX;
         float* y = a->Y + (long)item * s.OutWidth * s.LdY;
         for (int j = 0; j < s.OutWidth; j++, y += s.LdY)
         {
-            int left = j * s.StrideW - s.PadLeft, right = Math.Min(left + s.KernelW, s.Width + s.PadRight);
-            int r0 = Math.Max(top, 0), r1 = Math.Min(bottom, s.Height), c0 = Math.Max(left, 0), c1 = Math.Min(right, s.Width);
-            float divisor = s.CountPadding ? (bottom - top) * (right - left) : (r1 - r0) * (c1 - c0);
+            var (c0, c1, paddedColumns) = Window(j * s.StrideW - s.PadLeft, s.KernelW, dw, s.Width, s.PadRight);
+            float divisor = s.CountPadding ? paddedRows * paddedColumns : (r1 - r0 + dh - 1) / dh * ((c1 - c0 + dw - 1) / dw);
             int c = 0;
             for (; c + 16 <= s.Channels; c += 16)
             {
                 V sum = V.Create(0f);
-                for (int r = r0; r < r1; r++)
-                    for (int q = c0; q < c1; q++) sum += V.Load(map + ((long)r * s.Width + q) * s.LdX + c);
+                for (int r = r0; r < r1; r += dh)
+                    for (int q = c0; q < c1; q += dw) sum += V.Load(map + ((long)r * s.Width + q) * s.LdX + c);
                 V.Store(sum / V.Create(divisor), y + c);
             }
 
             for (; c < s.Channels; c++)
             {
                 float sum = 0;
-                for (int r = r0; r < r1; r++)
-                    for (int q = c0; q < c1; q++) sum += map[((long)r * s.Width + q) * s.LdX + c];
+                for (int r = r0; r < r1; r += dh)
+                    for (int q = c0; q < c1; q += dw) sum += map[((long)r * s.Width + q) * s.LdX + c];
                 y[c] = sum / divisor;
             }
         }
+    }
+
+    // First tap inside the map, end of the taps inside it, and how many taps are inside the padded map.
+    private static (int First, int End, int Padded) Window(int start, int kernel, int dilation, int size, int after)
+    {
+        int end = Math.Min(start + (kernel - 1) * dilation + 1, size + after);
+        int first = start >= 0 ? start : start + (-start + dilation - 1) / dilation * dilation;
+        return (first, Math.Max(first, Math.Min(end, size)), (end - start + dilation - 1) / dilation);
     }
 
     private static void FirRow<V>(void* state, int item, int worker)

@@ -18,7 +18,7 @@ public sealed record UpsampleNearestOp(int OutHeight, int OutWidth) : Op
 /// <param name="Ceiling">Rounds the output extent up instead of down.</param>
 public sealed record AveragePoolOp(
     int KernelH, int KernelW, int StrideH, int StrideW, int PadTop = 0, int PadLeft = 0, int PadBottom = 0, int PadRight = 0,
-    bool CountPadding = false, bool Ceiling = false) : Op
+    bool CountPadding = false, bool Ceiling = false, int DilationH = 1, int DilationW = 1) : Op
 {
     public override string Name => "average_pool";
 
@@ -26,20 +26,20 @@ public sealed record AveragePoolOp(
     {
         Operands(x, 1);
         var s = x[0].Shape;
-        Require(s.Rank == 4 && KernelH > 0 && KernelW > 0 && StrideH > 0 && StrideW > 0, "x [N, H, W, C] and positive kernel and stride are needed", x);
-        long oh = Extent(s[1], KernelH, StrideH, PadTop, PadBottom), ow = Extent(s[2], KernelW, StrideW, PadLeft, PadRight);
+        Require(s.Rank == 4 && KernelH > 0 && KernelW > 0 && StrideH > 0 && StrideW > 0 && DilationH > 0 && DilationW > 0, "x [N, H, W, C] and positive kernel, stride and dilation are needed", x);
+        long oh = Extent(s[1], KernelH, StrideH, PadTop, PadBottom, DilationH, Ceiling), ow = Extent(s[2], KernelW, StrideW, PadLeft, PadRight, DilationW, Ceiling);
         Require(oh > 0 && ow > 0, "the window is larger than the padded map", x);
         return new TensorType(new Shape(s[0], oh, ow, s[3]), DType.F32);
     }
 
     public override Cost Cost(ReadOnlySpan<TensorType> x, TensorType y) => new((double)KernelH * KernelW * y.Shape.Count, Traffic(x, y));
 
-    private long Extent(long size, int kernel, int stride, int before, int after)
+    internal static long Extent(long size, int kernel, int stride, int before, int after, int dilation, bool ceiling)
     {
-        long room = size + before + after - kernel;
+        long room = size + before + after - (dilation * (kernel - 1L) + 1);
         if (room < 0) return 0;
-        long extent = (Ceiling ? (room + stride - 1) / stride : room / stride) + 1;
-        return Ceiling && (extent - 1) * stride >= size + before ? extent - 1 : extent;   // a window may not start in the far padding
+        long extent = (ceiling ? (room + stride - 1) / stride : room / stride) + 1;
+        return ceiling && (extent - 1) * stride >= size + before ? extent - 1 : extent;   // a window may not start in the far padding
     }
 }
 

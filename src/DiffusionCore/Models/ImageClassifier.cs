@@ -62,7 +62,7 @@ public sealed class ImageClassifier : INetwork
             using (g.Layer($"blocks.{i}")) x = g.Silu(blocks[i].Norm.Record(g, blocks[i].Conv.Record(g, x)));
         }
 
-        var pooled = g.Add(new AveragePoolOp((int)x.Shape[1], (int)x.Shape[2], 1, 1), x);
+        var pooled = g.GlobalAveragePool(x);
         var features = g.Reshape(pooled, x.Shape[0], x.Shape[3]);
         using (g.Layer("head")) return (features, head.Record(g, features));
     }

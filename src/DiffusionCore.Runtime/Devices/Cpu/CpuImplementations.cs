@@ -29,6 +29,8 @@ internal static class CpuImplementations
             SinusoidalEmbeddingOp => [new CpuSinusoidal()],
             FourierEmbeddingOp => [new CpuFourier()],
             NearestCodeOp => [new CpuNearestCode()],
+            MaxPoolOp => [new CpuMaxPool()],
+            ResizeOp => [new CpuResize()],
             ConvTranspose2dOp => [new CpuConvTranspose2d()],
             _ => [],
         };

@@ -226,6 +226,7 @@ internal sealed unsafe class CpuAveragePool : CpuImplementation
             {
                 Batch = (int)x[0], Height = (int)x[1], Width = (int)x[2], Channels = (int)x[3], OutHeight = (int)y[1], OutWidth = (int)y[2], KernelH = op.KernelH, KernelW = op.KernelW,
                 StrideH = op.StrideH, StrideW = op.StrideW, PadTop = op.PadTop, PadLeft = op.PadLeft, PadBottom = op.PadBottom, PadRight = op.PadRight, CountPadding = op.CountPadding,
+                DilationH = op.DilationH, DilationW = op.DilationW,
             },
         };
     }

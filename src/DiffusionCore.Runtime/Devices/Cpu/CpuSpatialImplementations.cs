@@ -66,3 +66,83 @@ internal sealed unsafe class CpuConvTranspose2d : CpuImplementation
         public override void Run() => TransposedConvolution.Run(Pool, Shape, (float*)*X, (float*)*Weights, Bias == null ? null : (float*)*Bias, (float*)*Y, Scratch);
     }
 }
+
+internal sealed unsafe class CpuMaxPool : CpuImplementation
+{
+    public override string Name => "window";
+
+    public override string? Declines(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+
+    public override CpuStep Build(CpuBuild build)
+    {
+        var op = (MaxPoolOp)build.Op;
+        Shape x = build.Shape(0), y = build.Result.Shape;
+        return new Step
+        {
+            Pool = build.Pool, X = build.Operand(0), Y = build.Output(),
+            Window = new WindowShape
+            {
+                Batch = (int)x[0], Height = (int)x[1], Width = (int)x[2], Channels = (int)x[3], OutHeight = (int)y[1], OutWidth = (int)y[2], KernelH = op.KernelH, KernelW = op.KernelW,
+                StrideH = op.StrideH, StrideW = op.StrideW, PadTop = op.PadTop, PadLeft = op.PadLeft, DilationH = op.DilationH, DilationW = op.DilationW,
+            },
+        };
+    }
+
+    private sealed class Step : CpuStep
+    {
+        public required WorkerPool Pool;
+        public required byte** X, Y;
+        public required WindowShape Window;
+
+        public override void Run() => MaxPool.Run(Pool, Window, (float*)*X, (float*)*Y);
+    }
+}
+
+internal sealed unsafe class CpuResize : CpuImplementation
+{
+    public override string Name => "axis-tables";
+
+    public override string? Declines(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+
+    public override CpuStep Build(CpuBuild build)
+    {
+        var op = (ResizeOp)build.Op;
+        var x = build.Shape(0);
+        return new Step { Pool = build.Pool, X = build.Operand(0), Y = build.Output(), From = x, Rows = Table(op, x[1], op.OutHeight, op.ScaleH), Columns = Table(op, x[2], op.OutWidth, op.ScaleW) };
+    }
+
+    private static AxisTable Table(ResizeOp op, long input, int output, double given)
+    {
+        double scale = ResizeOp.Ratio(input, output, given), stretch = op.Antialias ? Math.Min(1, scale) : 1;
+        int reach = (int)Math.Ceiling(op.Support(scale)), taps = Math.Max(1, 2 * reach);
+        var index = new int[output * taps];
+        var weight = new float[index.Length];
+        var exact = new double[taps];
+        for (int i = 0; i < output; i++)
+        {
+            double at = op.Position(i, input, output, scale);
+            double first = op.Mode == ResizeMode.Nearest ? op.Round(at) : Math.Floor(at) - reach + 1;
+            for (int t = 0; t < taps; t++)
+            {
+                index[i * taps + t] = (int)Math.Clamp(first + t, 0, input - 1);
+                bool outside = first + t < 0 || first + t >= input;
+                exact[t] = op.Mode == ResizeMode.Nearest ? 1 : op.ExcludeOutside && outside ? 0 : op.Filter((first + t - at) * stretch);
+            }
+
+            double total = exact.Sum();
+            for (int t = 0; t < taps; t++) weight[i * taps + t] = (float)(exact[t] / total);
+        }
+
+        return new AxisTable(taps, index, weight);
+    }
+
+    private sealed class Step : CpuStep
+    {
+        public required WorkerPool Pool;
+        public required byte** X, Y;
+        public required Shape From;
+        public required AxisTable Rows, Columns;
+
+        public override void Run() => AxisResize.Run(Pool, (float*)*X, (float*)*Y, (int)From[0], (int)From[1], (int)From[2], (int)From[3], Rows, Columns);
+    }
+}
