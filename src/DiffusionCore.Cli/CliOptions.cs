@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using System.Security.Cryptography;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Cli;
@@ -47,7 +46,8 @@ internal static class CliOptions
     /// <summary>The seed that was asked for, or a fresh one for -1 and none.</summary>
     public static ulong ParseSeed(string? text, string option = "--seed")
     {
-        if (text is null or "-1") return BitConverter.ToUInt32(RandomNumberGenerator.GetBytes(4));
+        // Random is seeded by the system. A cryptographic generator would make the binary need OpenSSL.
+        if (text is null or "-1") return (ulong)Random.Shared.NextInt64(1L << 32);
         return long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out long seed)
             ? (ulong)seed
             : throw new UsageException($"{option}: expected a whole number from 0 to {long.MaxValue}, or -1 for a random one, found '{text}'");

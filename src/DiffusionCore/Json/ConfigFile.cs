@@ -55,7 +55,7 @@ public sealed class ConfigFile
         {
             if (bytes.Span.StartsWith("\uFEFF"u8)) bytes = bytes[3..];
             CheckText(path, bytes.Span);
-            using var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = 64 });
+            using var document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64 });
             if (document.RootElement.ValueKind != JsonValueKind.Object) throw new ModelFileException(path, null, $"expected a JSON object, found {Kind(document.RootElement)}");
             return new ConfigFile(path, document.RootElement.Clone());
         }
@@ -77,9 +77,27 @@ public sealed class ConfigFile
             throw new ModelFileException(path, null, $"is not valid UTF-8 at byte {e.Index}", e);
         }
 
+        // A field given twice is refused here and not by JsonDocument, whose own check draws from a cryptographic generator: the native
+        // binary would need OpenSSL to read a configuration.
         var reader = new Utf8JsonReader(bytes, new JsonReaderOptions { MaxDepth = 64 });
+        var fields = new Stack<HashSet<string>>();
         while (reader.Read())
-            if (reader.TokenType is JsonTokenType.PropertyName or JsonTokenType.String && reader.ValueIsEscaped) reader.GetString();
+        {
+            switch (reader.TokenType)
+            {
+                case JsonTokenType.StartObject:
+                    fields.Push(new(StringComparer.Ordinal));
+                    break;
+                case JsonTokenType.EndObject:
+                    fields.Pop();
+                    break;
+                case JsonTokenType.PropertyName when reader.GetString() is { } name && !fields.Peek().Add(name):
+                    throw new ModelFileException(path, name, "is given twice");
+                case JsonTokenType.String when reader.ValueIsEscaped:
+                    reader.GetString();
+                    break;
+            }
+        }
     }
 
     /// <summary>Whether the field is there and not null.</summary>
