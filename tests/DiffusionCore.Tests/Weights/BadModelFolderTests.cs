@@ -228,4 +228,18 @@ public class BadModelFolderTests
         string rest = node.ToJsonString();
         return rest[..^1] + $",\"{field}\":{value}}}";
     }
+
+    [Theory]
+    [InlineData("{\"a\": 1, \"a\": 1}", "a")]
+    [InlineData("{\"a\": 1, \"\\u0061\": 2}", "a")]
+    [InlineData("{\"o\": {\"x\": 1}, \"p\": [{\"y\": 1, \"y\": 2}]}", "y")]
+    public void A_field_given_twice_is_refused(string json, string field)
+    {
+        var e = Assert.Throws<ModelFileException>(() => DiffusionCore.Json.ConfigFile.Parse("config.json", System.Text.Encoding.UTF8.GetBytes(json)));
+        Assert.Contains($"{field}: is given twice", e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Equal_fields_of_different_objects_are_not_twice() =>
+        Assert.True(DiffusionCore.Json.ConfigFile.Parse("config.json", "{\"a\": {\"x\": 1}, \"b\": {\"x\": 1}, \"x\": 2}"u8.ToArray()).Has("x"));
 }
