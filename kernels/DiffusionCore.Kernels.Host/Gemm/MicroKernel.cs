@@ -48,6 +48,29 @@ internal static unsafe partial class MicroKernel
         }
     }
 
+    /// <summary>The same tile where only the first <paramref name="valid"/> rows count: the shortest form that holds them, fewer results written.</summary>
+    public static void Run(Isa isa, int width, float** rows, int valid, Segment* segments, int count, float* b, float* acc, bool add)
+    {
+        if (isa == Isa.Avx512 && valid <= 4)
+        {
+            if (width == 48)
+            {
+                if (valid == 1) Avx512Rows1x48(rows, segments, count, b, acc, add);
+                else if (valid == 2) Avx512Rows2x48(rows, segments, count, b, acc, add);
+                else Avx512Rows4x48(rows, segments, count, b, acc, add);
+                return;
+            }
+
+            if (width == 16)
+            {
+                Avx512Rows4x16(rows, segments, count, b, acc, add);
+                return;
+            }
+        }
+
+        Run(isa, width, rows, segments, count, b, acc, add);
+    }
+
     private static void ScalarRow(float** rows, Segment* segments, int count, float* b, float* acc, bool add)
     {
         float* sums = stackalloc float[16];
