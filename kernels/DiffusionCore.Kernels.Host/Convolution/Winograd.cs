@@ -3,14 +3,15 @@
 //   V[e][tile][c] = B^T d B,  U[e][c][o] = G g G^T,  M[e][tile][o] = sum over c of V U,  y = epilogue(A^T M A),  e < n*n   (WinogradTiles.cs)
 //   x: [N, H, W, C] with a pitch, C a multiple of 16; y: [N, OH, OW, O] with a pitch. Stride and dilation 1, any border.
 //
-// Work split  (group of up to 64 tiles, panel of outputs). A job transforms the weights of its panel, 64 channels at a time, into 440 KB of its own,
+// Work split  (group of up to 64 tiles, panel of outputs). A job transforms the weights of its panel, 32 channels at a time, into 220 KB of its own,
 //             multiplies them with the group's V, and turns the sums into results through the epilogue of every product here. Few groups: V is made
 //             first, for all tiles, by all workers, and then shared. Many groups: a job is a group with all panels and makes V for itself.
-// Weights     stay in the canonical packed form, in the stored type. The transform costs about 40 vector operations per 16 weights of a tap set and is
-//             used for 64 tiles (3 to 5 % of the work), or 16 at 16x16 (15 %).
-// Numerics    blocks of 64 channels, each one chain of FMA, added in order: part of the definition of a result, as are the transforms. Independent
+// Weights     stay in the canonical packed form, in the stored type. Transforming 16 tap sets takes 125 cycles against 36 per tile of products: 5 % of the
+//             work at 64 tiles, 18 % at the 16 tiles of a 16x16 map, half of it at 8x8. The next block's taps are prefetched while products run.
+// Numerics    blocks of 32 channels, each one chain of FMA, added in order: part of the definition of a result, as are the transforms. Independent
 //             of threads, batch, instruction set and every split. Errors: WinogradTiles.cs.
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace DiffusionCore.Kernels.Host;
 
@@ -134,12 +135,25 @@ public static unsafe partial class Winograd
             }
         }
 
+        // The columns that the next tile adds: 36 short streams are more than the hardware follows.
+        bool ahead = Sse.IsSupported && tile % p.TilesX + 1 < p.TilesX;
         v += (long)row * Split.BlockChannels;
         for (int c = 0; c < s.Channels; c += Split.BlockChannels, v += n * n * p.ValuePitch)
         {
             int count = Math.Min(Split.BlockChannels, s.Channels - c);
-            for (int k = 0; k < count; k += 16) TTile.Input<V>(pixels, c + k, v + k, p.ValuePitch, temporary);
+            for (int k = 0; k < count; k += 16)
+            {
+                if (ahead) PrefetchPixels(pixels, n, TTile.Outputs, TTile.Outputs * a.LdX + c + k);
+                TTile.Input<V>(pixels, c + k, v + k, p.ValuePitch, temporary);
+            }
         }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PrefetchPixels(float** pixels, int n, int m, long offset)
+    {
+        for (int i = 0; i < n; i++, pixels += n)
+            for (int j = n - m; j < n; j++) Sse.Prefetch0(pixels[j] + offset);
     }
 
     private static void ProductItem<V, TTile>(void* state, int item, int worker)
@@ -158,7 +172,7 @@ public static unsafe partial class Winograd
         {
             v = (float*)(own + p.OwnValuesOffset);
             if (*a->Group(worker) != group)
-                for (int t = 0; t < count; t++) InputTile<V, TTile>(*a, first + t, t, v, temporary);
+            for (int t = 0; t < count; t++) InputTile<V, TTile>(*a, first + t, t, v, temporary);
             *a->Group(worker) = group;
         }
 
@@ -185,6 +199,8 @@ public static unsafe partial class Winograd
         nint weightPitch = (nint)Split.BlockChannels * width + 16, productPitch = p.ProductPitch(width);
         for (int t = 0; t < tiles + MicroKernel.MaximumRows; t++) rows[t] = v + (long)Math.Min(t, tiles - 1) * Split.BlockChannels;
 
+        int steps = parts / 9;
+        long tapBytes = (long)channels * width * size;
         for (int c0 = 0, block = 0; c0 < channels; c0 += Split.BlockChannels, block++)
         {
             int count = Math.Min(Split.BlockChannels, channels - c0), floats = count * width;
@@ -198,11 +214,39 @@ public static unsafe partial class Winograd
             }
 
             for (int i = 0; i < floats; i += 16) TTile.Weights<V>(taps + i, tapPitch, u + i, weightPitch, temporary);
+            int ahead = Math.Min(Split.BlockChannels, channels - c0 - count), nextLines = ahead * width * size / 64;
+            byte* next = packed + ((long)c0 + count) * width * size;
             for (int e = 0; e < parts; e++)
             {
                 var segment = new Segment { Offset = ((nint)block * parts + e) * p.ValuePitch, Length = count };
                 float* b = u + e * weightPitch, acc = m + e * productPitch;
+                if (e < 9 * steps) Prefetch(next + e / steps * tapBytes, nextLines * (e % steps) / steps, nextLines * (e % steps + 1) / steps);
                 for (int t = 0; t < tiles; t += step) MicroKernel.Run(a.Isa, width, rows + t, tiles - t, &segment, 1, b, acc + (long)t * width, c0 > 0);
+            }
+        }
+    }
+
+    // Lines of a tap's next block, on their way to L2 while products run.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Prefetch(byte* tap, int from, int to)
+    {
+        if (!Sse.IsSupported) return;
+        for (int i = from; i < to; i++) Sse.Prefetch1(tap + i * 64L);
+    }
+
+    // The lines that the epilogue will touch, on their way while the tile is transformed.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void PrefetchResults(in Arguments a, long pixel, int side, int first, int n)
+    {
+        for (int i = 0; i < side; i++, pixel += a.Shape.OutWidth)
+        {
+            for (int j = 0; j < side; j++)
+            {
+                float* y = a.Y + (pixel + j) * a.LdY + first;
+                for (int k = 0; k < n; k += 16) Sse.Prefetch0(y + k);
+                if (a.Epilogue.Residual == null) continue;
+                float* residual = a.Epilogue.Residual + (pixel + j) * a.Epilogue.ResidualPitch + first;
+                for (int k = 0; k < n; k += 16) Sse.Prefetch0(residual + k);
             }
         }
     }
@@ -228,6 +272,7 @@ public static unsafe partial class Winograd
         for (int t = 0; t < tiles; t++)
         {
             int tile = firstTile + t, image = tile / (p.TilesY * p.TilesX), top = tile / p.TilesX % p.TilesY * side, left = tile % p.TilesX * side;
+            if (Sse.IsSupported) PrefetchResults(a, ((long)image * height + top) * columns + left, side, first, n);
             for (int j = 0; j < width; j += 16) TTile.Output<V>(m + (long)t * width + j, productPitch, sums + j, width, temporary);
             int valid = Math.Min(side, columns - left);
             for (int i = 0; i < side && top + i < height; i++)

@@ -44,13 +44,31 @@ internal readonly unsafe struct WinogradF4 : IWinogradTile
     public static void Weights<V>(float* taps, nint tapPitch, float* u, nint pitch, float* temporary)
         where V : unmanaged, ISimd16<V>
     {
-        for (int j = 0; j < 3; j++)
-            G(V.Load(taps + j * tapPitch), V.Load(taps + (3 + j) * tapPitch), V.Load(taps + (6 + j) * tapPitch), temporary + j * 16, 3 * 16);
-        for (int i = 0; i < 6; i++)
-        {
-            float* row = temporary + i * 3 * 16;
-            G(V.Load(row), V.Load(row + 16), V.Load(row + 32), u + i * 6 * pitch, pitch);
-        }
+        // Eighteen named values stay in the 32 registers of AVX-512: 144 cycles through memory, see kernels/README.md.
+        G(V.Load(taps), V.Load(taps + 3 * tapPitch), V.Load(taps + 6 * tapPitch), out V a0, out V a1, out V a2, out V a3, out V a4, out V a5);
+        taps += tapPitch;
+        G(V.Load(taps), V.Load(taps + 3 * tapPitch), V.Load(taps + 6 * tapPitch), out V b0, out V b1, out V b2, out V b3, out V b4, out V b5);
+        taps += tapPitch;
+        G(V.Load(taps), V.Load(taps + 3 * tapPitch), V.Load(taps + 6 * tapPitch), out V c0, out V c1, out V c2, out V c3, out V c4, out V c5);
+        Row(a0, b0, c0, u, pitch);
+        Row(a1, b1, c1, u + 6 * pitch, pitch);
+        Row(a2, b2, c2, u + 12 * pitch, pitch);
+        Row(a3, b3, c3, u + 18 * pitch, pitch);
+        Row(a4, b4, c4, u + 24 * pitch, pitch);
+        Row(a5, b5, c5, u + 30 * pitch, pitch);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Row<V>(V a, V b, V c, float* u, nint pitch)
+        where V : unmanaged, ISimd16<V>
+    {
+        G(a, b, c, out V r0, out V r1, out V r2, out V r3, out V r4, out V r5);
+        V.Store(r0, u);
+        V.Store(r1, u + pitch);
+        V.Store(r2, u + 2 * pitch);
+        V.Store(r3, u + 3 * pitch);
+        V.Store(r4, u + 4 * pitch);
+        V.Store(r5, u + 5 * pitch);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -97,16 +115,16 @@ internal readonly unsafe struct WinogradF4 : IWinogradTile
     //  1/15  -2/15   4/15
     //  0      0      1
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void G<V>(V a, V b, V c, float* u, nint pitch)
+    private static void G<V>(V a, V b, V c, out V r0, out V r1, out V r2, out V r3, out V r4, out V r5)
         where V : unmanaged, ISimd16<V>
     {
         V third = V.Create(1 / 3f), outer = a + c;
-        V.Store(a, u);
-        V.Store((outer + b) * third, u + pitch);
-        V.Store((b - outer) * third, u + 2 * pitch);
-        V.Store(V.MultiplyAdd(V.Create(4f), a, V.MultiplyAdd(V.Create(2f), b, c)) * V.Create(-4 / 15f), u + 3 * pitch);
-        V.Store(V.MultiplyAdd(V.Create(4f), c, V.NegatedMultiplyAdd(V.Create(2f), b, a)) * V.Create(1 / 15f), u + 4 * pitch);
-        V.Store(c, u + 5 * pitch);
+        r0 = a;
+        r1 = (outer + b) * third;
+        r2 = (b - outer) * third;
+        r3 = V.MultiplyAdd(V.Create(4f), a, V.MultiplyAdd(V.Create(2f), b, c)) * V.Create(-4 / 15f);
+        r4 = V.MultiplyAdd(V.Create(4f), c, V.NegatedMultiplyAdd(V.Create(2f), b, a)) * V.Create(1 / 15f);
+        r5 = c;
     }
 
     // 1  -3/2  -2    3/2   1    0

@@ -1,0 +1,90 @@
+namespace DiffusionCore.Runtime;
+
+/// <summary>One of the kernels for convolution: Winograd where <see cref="ConvolutionChoice"/> says so, else direct (1x1 is a matrix product).</summary>
+internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kernel) : CpuImplementation
+{
+    public override string Name => kernel switch { ConvolutionKernel.WinogradF4 => "winograd-f4", ConvolutionKernel.WinogradF2 => "winograd-f2", _ => "direct-tap" };
+
+    public override string? Declines(Node node, ReadOnlySpan<TensorType> operands)
+    {
+        if (NeedsF32(node, operands) is { } reason) return reason;
+        if (Core(node.Op).Core.Groups != 1) return "grouped";
+        var shape = ShapeOf(Core(node.Op).Core, operands[0].Shape, operands[1].Shape);
+        if (kernel == ConvolutionKernel.Direct) return Convolution.Declines(shape);
+        if (device.Exact) return "exact sums were asked for";
+        return Winograd.Declines(shape) ?? (ConvolutionChoice.Of(shape, exact: false) == kernel ? null : "another kernel is faster at this shape");
+    }
+
+    public override string? DeclinesWeight(Graph graph, Node node) => CpuBuild.SourceOf(graph, node.Inputs[1]) is null ? "W is computed, not stored" : null;
+
+    public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands)
+    {
+        var shape = ShapeOf(Core(node.Op).Core, operands[0].Shape, operands[1].Shape);
+        var type = CpuWeightStore.PackedType(operands[1].DType);
+        return kernel == ConvolutionKernel.Direct
+            ? Convolution.ScratchBytes(shape, type, device.Pool.Count)
+            : Winograd.ScratchBytes(shape, (WinogradTile)kernel, type, device.Pool.Count);
+    }
+
+    public override CpuStep Build(CpuBuild build)
+    {
+        var (core, epilogue) = Core(build.Op);
+        var shape = ShapeOf(core, build.Shape(0), build.Shape(1));
+        return new Step
+        {
+            Pool = build.Pool,
+            Kernel = kernel,
+            Shape = shape,
+            X = build.Operand(0),
+            Y = build.Output(),
+            Weights = build.Packed(1, shape.Outputs, shape.Channels, shape.KernelH * shape.KernelW).Pointer,
+            Type = CpuWeightStore.PackedType(build.Type(1).DType),
+            Epilogue = CpuEpilogue.Bind(build, core.Bias, epilogue, 2, shape.Outputs),
+            Scratch = build.Scratch(),
+        };
+    }
+
+    internal static (Conv2dOp Core, EpilogueSpec Epilogue) Core(Op op) => op is FusedConv2dOp fused ? (fused.Core, fused.Epilogue) : ((Conv2dOp)op, EpilogueSpec.None);
+
+    private static ConvShape ShapeOf(Conv2dOp op, Shape x, Shape w) => new()
+    {
+        Batch = (int)x[0],
+        Height = (int)x[1],
+        Width = (int)x[2],
+        Channels = (int)x[3],
+        Outputs = (int)w[0],
+        KernelH = (int)w[2],
+        KernelW = (int)w[3],
+        StrideH = op.StrideH,
+        StrideW = op.StrideW,
+        PadTop = op.PadTop,
+        PadLeft = op.PadLeft,
+        PadBottom = op.PadBottom,
+        PadRight = op.PadRight,
+        DilationH = op.DilationH,
+        DilationW = op.DilationW,
+    };
+
+    private sealed class Step : CpuStep
+    {
+        public required WorkerPool Pool;
+        public required ConvolutionKernel Kernel;
+        public required ConvShape Shape;
+        public required byte** X, Y;
+        public required byte* Weights, Scratch;
+        public required WeightType Type;
+        public required CpuEpilogue Epilogue;
+
+        public override void Run()
+        {
+            var e = Epilogue.Resolve();
+            if (Kernel != ConvolutionKernel.Direct)
+            {
+                Winograd.Run(Pool, Shape, (WinogradTile)Kernel, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+                return;
+            }
+
+            Convolution.Run(Pool, Shape, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+        }
+    }
+}
