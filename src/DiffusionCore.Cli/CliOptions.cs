@@ -13,6 +13,8 @@ internal static class CliOptions
 
     public static Option<int> Threads() => Number("--threads", "CPU threads; 0 takes all cores", 0, 0, 1024);
 
+    public static Option<bool> Exact() => new("--exact") { Description = "Convolutions by their own sums, without Winograd: slower, smaller rounding errors" };
+
     public static Option<bool> Json() => new("--json") { Description = "One JSON document on stdout" };
 
     public static Option<bool> Force() => new("--force") { Description = "Replace existing files" };
@@ -77,7 +79,7 @@ internal static class CliOptions
     }
 
     /// <summary>The device of a name; says what auto chose.</summary>
-    public static Device OpenDevice(string name, int threads)
+    public static Device OpenDevice(string name, int threads, bool exact)
     {
         string[] parts = name.Split(':', 2);
         string kind = parts[0];
@@ -87,7 +89,7 @@ internal static class CliOptions
         switch (kind)
         {
             case "cpu" or "auto":
-                return new CpuDevice(threads);
+                return new CpuDevice(threads, exact);
             case "cuda" or "opencl" or "ilgpu-cpu":
                 throw new DeviceException($"--device {name}: this build has no {kind} device; use --device cpu, or auto for the best there is");
             default:

@@ -38,6 +38,7 @@ internal static class GenerateCommand
         var size = new Option<string?>("--size") { Description = "WIDTHxHEIGHT; without it the model's own" };
         var device = CliOptions.Device();
         var threads = CliOptions.Threads();
+        var exact = CliOptions.Exact();
         var memory = new Option<string?>("--memory-limit") { Description = "Refuse what needs more, such as 900MB or 2GiB" };
         var grid = new Option<bool>("--grid") { Description = "One picture of all images" };
         var output = new Option<string?>("--output", "-o") { Description = "File, or folder; without it dcore-SEED.png here" };
@@ -47,7 +48,7 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, memory, grid, output, force, finite, variant, json,
+            model, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         command.SetAction(p =>
         {
@@ -66,7 +67,7 @@ internal static class GenerateCommand
                 Guidance = guides ? p.GetValue(guidance) : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
                 Options = new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
             };
-            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads));
+            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
             if (p.GetValue(device) == "auto") CommandLine.Note($"device cpu ({opened.Description}): this build has no GPU device");
             return Generate(folder, request, opened, p.GetValue(output), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
         });

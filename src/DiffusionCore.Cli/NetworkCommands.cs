@@ -21,9 +21,10 @@ internal static class RunCommand
         var variant = new Option<string?>("--variant") { Description = "Weights variant, such as fp16" };
         var device = CliOptions.Device();
         var threads = CliOptions.Threads();
+        var exact = CliOptions.Exact();
         var force = CliOptions.Force();
         var finite = new Option<bool>("--check-finite") { Description = "Look for NaN and infinity in the weights first" };
-        var command = new Command("run", "Evaluate one network on given tensors") { model, input, output, variant, device, threads, force, finite };
+        var command = new Command("run", "Evaluate one network on given tensors") { model, input, output, variant, device, threads, exact, force, finite };
         command.SetAction(p =>
         {
             AtomicFile.Check(p.GetValue(output)!, p.GetValue(force));
@@ -31,7 +32,7 @@ internal static class RunCommand
             if (p.GetValue(finite)) FiniteCheck.Run(component.Checkpoint);
             CommandLine.Note(component.Account.ToString());
             using var tensors = Checkpoint.Open(p.GetValue(input)!);
-            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads));
+            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
             SafetensorsWriter.Write(p.GetValue(output)!, Component.Run(component, tensors, opened), null, p.GetValue(force));
             Console.Out.WriteLine(p.GetValue(output));
             return 0;
@@ -54,12 +55,13 @@ internal static class ExplainCommand
         var size = new Option<string?>("--size") { Description = "WIDTHxHEIGHT" };
         var device = CliOptions.Device();
         var threads = CliOptions.Threads();
+        var exact = CliOptions.Exact();
         var json = CliOptions.Json();
-        var command = new Command("explain", "Show a network's plan: every step, who computes it, its cost and place") { path, batch, measure, guided, size, device, threads, json };
+        var command = new Command("explain", "Show a network's plan: every step, who computes it, its cost and place") { path, batch, measure, guided, size, device, threads, exact, json };
         command.SetAction(p =>
         {
             using var folder = ModelFolder.Load(ModelLocator.Resolve(p.GetValue(path)));
-            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads));
+            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
             using var pipeline = new GeneratePipeline(folder, opened);
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             bool classes = p.GetValue(guided) && folder.Classes?.NullClass is not null;

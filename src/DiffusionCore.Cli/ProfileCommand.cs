@@ -18,12 +18,13 @@ internal static class ProfileCommand
         var size = new Option<string?>("--size") { Description = "WIDTHxHEIGHT" };
         var device = CliOptions.Device();
         var threads = CliOptions.Threads();
+        var exact = CliOptions.Exact();
         var json = CliOptions.Json();
-        var command = new Command("profile", "Measure every kernel of one evaluation against this machine's roofs") { path, batch, repeats, size, device, threads, json };
+        var command = new Command("profile", "Measure every kernel of one evaluation against this machine's roofs") { path, batch, repeats, size, device, threads, exact, json };
         command.SetAction(p =>
         {
             using var folder = ModelFolder.Load(ModelLocator.Resolve(p.GetValue(path)));
-            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads));
+            using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
             using var pipeline = new GeneratePipeline(folder, opened);
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             var session = pipeline.Session(
