@@ -132,6 +132,7 @@ public static partial class Interpreter
         MaxPoolOp pool => MaxPool(pool, x[0], y.Shape),
         ResizeOp resize => Resize(resize, x[0], y.Shape),
         ConvTranspose2dOp conv => ConvTranspose2d(conv, x, y.Shape),
+        PickTokenOp pick => PickToken(pick, x),
         _ => throw new NotSupportedException($"{op.Name} has no reference"),
     };
 

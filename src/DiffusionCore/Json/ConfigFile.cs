@@ -22,8 +22,8 @@ public sealed class ConfigFile
 
     public string Path { get; }
 
-    /// <summary>The class that the file configures; empty where it does not say.</summary>
-    public string ClassName => GetString("_class_name", "");
+    /// <summary>The class that the file configures, in _class_name or the first of architectures; empty where it does not say.</summary>
+    public string ClassName => Has("_class_name") || GetOptionalStrings("architectures") is not [var architecture, ..] ? GetString("_class_name", "") : architecture;
 
     /// <exception cref="ModelFileException">No such file, or not a JSON object.</exception>
     public static ConfigFile Load(string path)

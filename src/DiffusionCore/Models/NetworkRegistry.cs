@@ -10,6 +10,13 @@ internal static class NetworkRegistry
     [
         new("UNet2DModel", "unet", (w, f) => new UNet2DModel(w, UNet2DConfig.Read(f))),
         new("UNet2DConditionModel", "unet", (w, f) => new UNet2DConditionModel(w, UNet2DConditionConfig.Read(f))),
+        new("ControlNetModel", "controlnet", (w, f) => new ControlNetModel(w, ControlNetConfig.Read(f))),
+        new("T2IAdapter", "adapter", (w, f) => new T2IAdapter(w, T2IAdapterConfig.Read(f))),
+        new("DiTTransformer2DModel", "transformer", (w, f) => new DiTTransformer2DModel(w, DiTConfig.Read(f))),
+        new("CLIPTextModel", "text_encoder", (w, f) => new ClipTextModel(w, ClipTextConfig.Read(f))),
+        new("CLIPTextModelWithProjection", "text_encoder", (w, f) => new ClipTextModel(w, ClipTextConfig.Read(f))),
+        new("BERTEmbedder", "cond_stage_model", (w, f) => new BertEmbedder(w, BertConfig.Read(f))),
+        new("BERTEmbedder(ldm)", "cond_stage_model", (w, f) => new BertEmbedder(w, BertConfig.Read(f))),
         new("ImageClassifier", "classifier", (w, f) => new ImageClassifier(w, ImageClassifierConfig.Read(f))),
         new("AutoencoderKL", "vae", (w, f) => new AutoencoderKL(w, AutoencoderKLConfig.Read(f))),
         new("VQModel", "vqvae", (w, f) => new VQModel(w, VQModelConfig.Read(f))),
@@ -21,9 +28,16 @@ internal static class NetworkRegistry
 
     private static readonly string[] Classes = [.. Table.Select(e => e.Class)];
 
+    /// <summary>The class that a configuration names: diffusers writes _class_name, transformers the first of architectures.</summary>
     /// <exception cref="Runtime.ModelFileException">The class is unknown.</exception>
     public static Entry Find(ConfigFile config)
     {
+        if (!config.Has("_class_name") && config.GetOptionalStrings("architectures") is [var architecture, ..])
+        {
+            return Array.Find(Table, e => e.Class == architecture)
+                ?? throw new Runtime.ModelFileException(config.Path, "architectures", $"'{architecture}' is not supported{Suggestion.Hint(architecture, Classes)}");
+        }
+
         string name = config.GetWord("_class_name", null, Classes);
         return Array.Find(Table, e => e.Class == name)!;
     }

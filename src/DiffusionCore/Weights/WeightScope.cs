@@ -70,6 +70,12 @@ public sealed class WeightScope
     /// <summary>As <see cref="Tensor"/>, also taking trailing extents of 1: a 1x1 convolution's weight as a matrix.</summary>
     public WeightRef TensorSqueezed(string name, Shape shape) => Find(name, shape, squeeze: true);
 
+    /// <summary>Counts a tensor as used that files may hold but no result depends on: a table of indices, a head that is only trained.</summary>
+    public void Ignore(string name)
+    {
+        if (Has(name)) book.Used.Add(prefix + name);
+    }
+
     /// <summary>An error about this place, to be thrown by a model that cannot be built from it.</summary>
     public ModelFileException Error(string problem) => new(book.Checkpoint.Path, $"{book.Component}.{prefix}".TrimEnd('.'), problem);
 

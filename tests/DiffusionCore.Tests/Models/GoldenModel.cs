@@ -96,6 +96,14 @@ internal sealed class GoldenModel : IDisposable
         }
     }
 
+    public static byte[] Read(Checkpoint file, string name)
+    {
+        file.TryGet(name, out var entry);
+        var bytes = new byte[entry.Bytes];
+        file.Read(name, bytes);
+        return bytes;
+    }
+
     public static void AssertClose(ReadOnlySpan<byte> expected, ReadOnlySpan<byte> got, double bound, string what)
     {
         var want = MemoryMarshal.Cast<byte, float>(expected);

@@ -67,6 +67,8 @@ public class OpTests
         ["resize cubic"] = (g => g.Output("y", g.Add(new ResizeOp(11, 3, ResizeMode.Cubic), In(g, "a", 1, 5, 6, 33))), 1e-6),
         ["resize cubic asymmetric inside"] = (g => g.Output("y", g.Add(new ResizeOp(7, 9, ResizeMode.Cubic, ResizeCoordinates.Asymmetric, 1.3, 1.7, CubicA: -0.5, ExcludeOutside: true), In(g, "a", 2, 5, 5, 2))), 1e-6),
         ["resize nearest ceiling"] = (g => g.Output("y", g.Add(new ResizeOp(7, 3, ResizeMode.Nearest, ResizeCoordinates.HalfPixel, Rounding: ResizeRounding.Ceiling), In(g, "a", 1, 5, 5, 20))), 0),
+        ["pick largest token"] = (g => g.Output("y", g.Add(new PickTokenOp(-1), In(g, "x", 3, 5, 7), g.Cast(g.Constant([1, 9, 3, 9, 2, 0, 0, 0, 0, 0, 4, 3, 2, 1, 8], new Shape(3, 5)), DType.I64))), 0),
+        ["pick a token"] = (g => g.Output("y", g.Add(new PickTokenOp(3), In(g, "x", 3, 5, 7), g.Cast(g.Constant([1, 9, 3, 9, 3, 0, 0, 0, 0, 0, 4, 3, 2, 3, 8], new Shape(3, 5)), DType.I32))), 0),
         ["nearest code"] = (g => g.Output("y", g.NearestCode(In(g, "x", 3, 5, 7, 3), W(g, "w", 97, 3))), 0),
         ["nearest code f16 wide"] = (g => g.Output("y", g.NearestCode(In(g, "x", 33, 19), W(g, "w", DType.F16, 5, 19))), 0),
         ["cast f16"] = (g => g.Output("y", g.Cast(In(g, "a", 77), DType.F16)), 0),

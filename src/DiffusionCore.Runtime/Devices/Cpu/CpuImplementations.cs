@@ -23,6 +23,7 @@ internal static class CpuImplementations
             ConcatOp => [new CpuConcat()],
             PadOp => [new CpuPad()],
             EmbeddingOp => [new CpuEmbedding()],
+            PickTokenOp => [new CpuPickToken()],
             UpsampleNearestOp => [new CpuUpsample()],
             AveragePoolOp => [new CpuAveragePool()],
             FirResampleOp => [new CpuFir()],
