@@ -7,7 +7,8 @@ namespace DiffusionCore.Models;
 /// <param name="ContextChannels">Width of the context; null where the blocks attend to their own tokens only.</param>
 /// <param name="Depth">Transformer blocks, one after another.</param>
 /// <param name="OnlyCross">Whether the first attention of each block reads the context too.</param>
-public sealed record SpatialTransformerOptions(int Channels, int? ContextChannels, int Heads, int HeadDim, int Depth, int Groups, bool OnlyCross = false);
+/// <param name="MapChannels">Channels of the map that modulates the norm; 0 where there is none.</param>
+public sealed record SpatialTransformerOptions(int Channels, int? ContextChannels, int Heads, int HeadDim, int Depth, int Groups, bool OnlyCross = false, int MapChannels = 0);
 
 /// <summary>
 /// A stack of transformer blocks over the pixels of a map (Rombach et al. 2022).
@@ -21,7 +22,7 @@ public sealed class SpatialTransformer
     private const double Epsilon = 1e-6;
 
     private readonly SpatialTransformerOptions options;
-    private readonly Norm norm;
+    private readonly SpadeNorm norm;
     private readonly Linear projectIn;
     private readonly List<TransformerBlock> blocks = [];
     private readonly Linear projectOut;
@@ -30,16 +31,16 @@ public sealed class SpatialTransformer
     {
         this.options = options;
         int inner = options.Heads * options.HeadDim;
-        norm = new(w.At("norm"), options.Channels, options.Groups, Epsilon);
+        norm = new(w.At("norm"), options.Channels, options.Groups, Epsilon, options.MapChannels);
         projectIn = new(w.At("proj_in"), options.Channels, inner);
         for (int i = 0; i < options.Depth; i++) blocks.Add(new(w.At($"transformer_blocks.{i}"), options));
         projectOut = new(w.At("proj_out"), inner, options.Channels);
     }
 
-    public Value Record(Graph g, Value x, Value? context, Value? mask = null)
+    public Value Record(Graph g, Value x, Value? context, Value? mask = null, Value? map = null)
     {
         long n = x.Shape[0], pixels = x.Shape[1] * x.Shape[2];
-        var h = projectIn.Record(g, g.Reshape(norm.Record(g, x), n, pixels, options.Channels));
+        var h = projectIn.Record(g, g.Reshape(norm.Record(g, x, map), n, pixels, options.Channels));
         for (int i = 0; i < blocks.Count; i++)
         {
             using (g.Layer($"transformer_blocks.{i}")) h = blocks[i].Record(g, h, context, mask);

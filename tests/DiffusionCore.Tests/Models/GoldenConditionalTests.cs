@@ -22,10 +22,22 @@ public class GoldenConditionalTests
     [InlineData("dit")]
     [InlineData("ldm_bert")]
     [InlineData("frido_bert")]
+    [InlineData("ldm_unet_class")]
+    [InlineData("ldm_unet_uncond_scaleshift")]
+    [InlineData("adm_unet")]
+    [InlineData("adm_unet_c")]
+    [InlineData("frido_pyunet")]
     public void A_network_gives_the_numbers_of_the_peer(string name)
     {
         using var model = GoldenModel.Open(name);
         model.Check(Bound);
+    }
+
+    [ConformanceFact]
+    public void A_classifier_gives_the_logits_of_the_peer()
+    {
+        using var model = GoldenModel.Open("adm_classifier");
+        model.Check(Bound, "out.log_prob", "out.grad");
     }
 
     /// <summary>The peer ran it with a conditioning scale of 0.75, which its inputs do not hold.</summary>
