@@ -10,7 +10,7 @@ public sealed record FuzzFinding(long Execution, string Problem, byte[] Input);
 public sealed class FuzzRunner(FuzzTarget target, ulong seed)
 {
     /// <summary>An input of a few kilobytes takes microseconds; a machine shared with others may stop a thread for a while.</summary>
-    private const double SecondsPerExecution = 5;
+    private const double SecondsPerExecution = 20;
     private const int KeptFindings = 20;
 
     private long current = -1;

@@ -99,6 +99,9 @@ public sealed class JpegTarget : ImageTarget
 
     public override string Name => "jpeg";
 
+    /// <summary>The picture and its coefficients too, where the coded data may hold them: a block of 64 samples takes a bit at least; up to four blocks pad one.</summary>
+    public override long AllocationLimit(byte[] input) => base.AllocationLimit(input) + 8L * input.Length * 64 * 4 * 4;
+
     public override byte[] Make(Draw draw)
     {
         byte[] file = draw.Of(seeds);
@@ -190,5 +193,30 @@ public static class SeedFiles
         using var bytes = new MemoryStream();
         stream.CopyTo(bytes);
         return bytes.ToArray();
+    }
+}
+
+/// <summary>Windows bitmaps: headers, palettes and rows changed.</summary>
+public sealed class BitmapTarget : ImageTarget
+{
+    public override string Name => "bmp";
+
+    public override byte[] Make(Draw draw)
+    {
+        int width = draw.Between(1, 9), height = draw.Between(1, 9), bits = draw.Of([8, 24, 32]), colours = bits == 8 ? draw.Between(1, 256) : 0;
+        int start = 54 + 4 * colours, stride = (width * bits / 8 + 3) / 4 * 4;
+        var file = new byte[start + stride * height];
+        "BM"u8.CopyTo(file);
+        void Put(int at, int value) => BinaryPrimitives.WriteInt32LittleEndian(file.AsSpan(at), value);
+        Put(2, file.Length);
+        Put(10, start);
+        Put(14, 40);
+        Put(18, width);
+        Put(22, draw.OneIn(2) ? height : -height);
+        Put(26, 1 | bits << 16);
+        Put(46, colours == 256 ? 0 : colours);
+        for (int i = 54; i < file.Length; i++) file[i] = (byte)(i < start ? draw.Bits() : (ulong)draw.Below(colours == 0 ? 256 : colours));
+        if (draw.OneIn(3)) Put(draw.Of([2, 10, 14, 18, 22, 26, 28, 30, 46]), (int)ByteMutator.Number(draw));
+        return draw.OneIn(3) ? ByteMutator.Damage(file, draw) : file;
     }
 }
