@@ -68,7 +68,7 @@ public static class Sampler
         {
             if (e.Alpha == 0 && plan.Prediction == Prediction.Epsilon)
                 throw new UsageException($"{plan.Name}: an eps prediction says nothing where the signal is zero (zero terminal SNR); use v_prediction, or the spacing leading");
-            if (!double.IsFinite(e.X + e.D + e.E + e.N + e.Sigma + e.History.Sum(t => t.Coefficient)))
+            if (!double.IsFinite(e.Time + e.InputScale + e.X + e.D + e.E + e.N + e.Sigma + e.History.Sum(t => t.Coefficient)))
                 throw new UsageException($"{plan.Name}: step {e.Step} has no finite coefficients; two steps may share a noise level: use fewer steps or another schedule");
         }
     }

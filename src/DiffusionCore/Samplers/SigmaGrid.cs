@@ -46,7 +46,8 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
     {
         double log = DoubleMath.Log(Math.Max(sigma, 1e-10));
         int low = Math.Clamp(Array.FindLastIndex(logs, l => log >= l), 0, logs.Length - 2);
-        double weight = Math.Clamp((logs[low] - log) / (logs[low] - logs[low + 1]), 0, 1);
+        double gap = logs[low] - logs[low + 1];          // 0 where a beta is too small to move the level
+        double weight = gap == 0 ? 0 : Math.Clamp((logs[low] - log) / gap, 0, 1);
         return (1 - weight) * low + weight * (low + 1);
     }
 

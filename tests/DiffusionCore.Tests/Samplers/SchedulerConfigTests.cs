@@ -92,6 +92,17 @@ public sealed class SchedulerConfigTests
     public void A_leading_offset_that_runs_out_of_the_training_steps_is_refused() =>
         Assert.Contains("timestep 1000", Assert.Throws<UsageException>(() => Sampler.Plan(new SchedulerConfig { StepsOffset = 1 }, new SamplerOptions { Steps = 1000 }, "ddim")).Message, StringComparison.Ordinal);
 
+    /// <summary>Found by the fuzzer: two training steps share a noise level, and the time between them was 0/0.</summary>
+    [Theory]
+    [InlineData("heun")]
+    [InlineData("euler")]
+    [InlineData("dpmpp_2m")]
+    public void A_beta_too_small_to_move_the_noise_level_gives_finite_times(string sampler)
+    {
+        var config = new SchedulerConfig { TrainSteps = 4, TrainedBetas = [0.1, 0.2, 0.3, 5e-183], SigmaSchedule = "exponential" };
+        Assert.All(Sampler.Plan(config, new SamplerOptions { Steps = 3 }, sampler).Evaluations, e => Assert.True(double.IsFinite(e.Time)));
+    }
+
     [Fact]
     public void An_eps_network_cannot_start_where_the_signal_is_zero()
     {
