@@ -25,19 +25,18 @@ internal static class ChoiceTable
                     var cases = new List<ConvolutionCase>();
                     foreach (int tile in new[] { 0, 2, 4 }) cases.Add(new ConvolutionCase("", c, c, size, batch: batch) { Tile = tile });
                     foreach (var one in cases) one.Prepare(pool);
-                    double[][] times = [[], [], []];
-                    double until = Stopclock.ThreadMilliseconds() + 150;
+                    double until = Timing.Now(1) + 150;
                     var lists = cases.ConvertAll(_ => new List<double>());
                     do
                     {
                         for (int i = 0; i < cases.Count; i++)
                         {
-                            double start = Stopclock.ThreadMilliseconds();
+                            double start = Timing.Now(1);
                             cases[i].Run();
-                            lists[i].Add(Stopclock.ThreadMilliseconds() - start);
+                            lists[i].Add(Timing.Now(1) - start);
                         }
                     }
-                    while (lists[0].Count < 4 || Stopclock.ThreadMilliseconds() < until);
+                    while (lists[0].Count < 4 || Timing.Now(1) < until);
                     foreach (var list in lists) list.Sort();
                     double direct = lists[0][lists[0].Count / 4];
                     Console.WriteLine($"{size,4} {c,8} {batch,6} {direct,12:F3} {lists[1][lists[1].Count / 4] / direct,12:F2} {lists[2][lists[2].Count / 4] / direct,12:F2}");

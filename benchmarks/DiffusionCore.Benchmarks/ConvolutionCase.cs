@@ -33,7 +33,7 @@ public sealed unsafe class ConvolutionCase(string name, int channels, int output
     /// <summary>0 direct, else the tile; -1 asks the table.</summary>
     public int Tile { get; init; } = -1;
 
-    private int Chosen => Tile;
+    private int Chosen => Tile >= 0 ? Tile : (int)ConvolutionChoice.Of(shape, exact: false);
 
     public override string Kernel => Chosen == 0 ? "direct" : $"winograd F{Chosen}";
 
@@ -55,16 +55,7 @@ public sealed unsafe class ConvolutionCase(string name, int channels, int output
         bias = Filled(outputs, 2);
         Weights = Filled((long)outputs * channels * kernel * kernel, 3, 1 / MathF.Sqrt(channels * kernel * kernel));
         packed = Allocate(PackedWeights.Bytes(outputs, channels, kernel * kernel, type));
-        void* stored = Weights;
-        if (type != WeightType.F32)
-        {
-            long n = (long)outputs * channels * kernel * kernel;
-            ushort* h = (ushort*)Allocate(n * 2);
-            for (long i = 0; i < n; i++) h[i] = type == WeightType.F16 ? BitConverter.HalfToUInt16Bits((Half)Weights[i]) : (ushort)(BitConverter.SingleToUInt32Bits(Weights[i]) >> 16);
-            stored = h;
-        }
-
-        PackedWeights.Pack(stored, type, outputs, channels, kernel * kernel, packed);
+        PackedWeights.Pack(Stored(Weights, (long)outputs * channels * kernel * kernel, type), type, outputs, channels, kernel * kernel, packed);
         scratch = Allocate(Chosen == 0 ? Convolution.ScratchBytes(shape, type, pool.Count) : Winograd.ScratchBytes(shape, (WinogradTile)Chosen, type, pool.Count));
     }
 

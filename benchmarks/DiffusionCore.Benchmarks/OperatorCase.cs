@@ -61,4 +61,13 @@ public abstract unsafe class OperatorCase(string group, string name) : IDisposab
 
         return p;
     }
+
+    /// <summary>The values in the type that weights are stored in.</summary>
+    protected void* Stored(float* values, long n, WeightType type)
+    {
+        if (type == WeightType.F32) return values;
+        ushort* h = (ushort*)Allocate(n * 2);
+        for (long i = 0; i < n; i++) h[i] = type == WeightType.F16 ? BitConverter.HalfToUInt16Bits((Half)values[i]) : (ushort)(BitConverter.SingleToUInt32Bits(values[i]) >> 16);
+        return h;
+    }
 }

@@ -172,7 +172,7 @@ public static unsafe partial class Winograd
         {
             v = (float*)(own + p.OwnValuesOffset);
             if (*a->Group(worker) != group)
-            for (int t = 0; t < count; t++) InputTile<V, TTile>(*a, first + t, t, v, temporary);
+                for (int t = 0; t < count; t++) InputTile<V, TTile>(*a, first + t, t, v, temporary);
             *a->Group(worker) = group;
         }
 

@@ -1,0 +1,69 @@
+// Our operators beside those of ONNX Runtime, in one process, turn by turn; results are compared, the ratio of the medians of a turn is what counts.
+//
+//   dotnet run -c Release --project benchmarks/peers -- [--threads N] [--rounds N] [FILTER]
+//
+// One thread is timed by its own processor time, several by the clock on the wall: then nothing else should run. Between turns both sides' waiting threads
+// get time to park, and the first run of a turn is not counted.
+using DiffusionCore.Benchmarks;
+using DiffusionCore.Kernels.Host;
+using DiffusionCore.Peers;
+
+const double LargestDifference = 2e-5;
+int threads = Option("--threads", 2), rounds = Option("--rounds", 7), failures = 0;
+string filter = args.Length > 0 && !args[^1].StartsWith('-') && (args.Length < 2 || !args[^2].StartsWith('-')) ? args[^1] : "";
+using var pool = new WorkerPool(threads);
+double peak = threads == 1 ? PeakMeter.FmaGflopsPerCore() : PeakMeter.FmaGflops(pool);
+Console.WriteLine($"{pool.Isa}, {threads} threads, measured peak {peak:F1} GFLOP/s, {DateTime.UtcNow:yyyy-MM-dd}, ONNX Runtime {typeof(Microsoft.ML.OnnxRuntime.InferenceSession).Assembly.GetName().Version?.ToString(3)}");
+Console.WriteLine($"{"operator",-34} {"kernel",-12} {"ours ms",9} {"ORT ms",9} {"ratio",6} {"wanted",6}  {"of peak",7}  difference");
+var products = new List<double>();
+foreach (var one in Cases.All())
+{
+    using (one)
+    {
+        if (!$"{one.Group} {one.Name}".Contains(filter, StringComparison.OrdinalIgnoreCase)) continue;
+        one.Prepare(pool);
+        using var peer = new PeerCase(one, threads);
+        one.Run();
+        peer.Run();
+        double difference = peer.Difference(), mine = Timing.Once(one.Run, threads);
+        int repeats = Math.Clamp((int)(20 / Math.Max(mine, 0.01)), 1, 50);
+        List<double> ratios = [], ours = [], theirs = [];
+        for (int round = 0; round < rounds; round++)
+        {
+            ours.Add(Turn(one.Run, repeats));
+            theirs.Add(Turn(peer.Run, repeats));
+            ratios.Add(ours[^1] / theirs[^1]);
+        }
+
+        double ratio = Median(ratios), ms = Median(ours);
+        if (one.Group == "gemm") products.Add(ratio);
+        bool wrong = !(difference <= LargestDifference);
+        if (wrong) failures++;
+        Console.WriteLine(
+            $"{one.Group + " " + one.Name,-34} {one.Kernel,-12} {ms,9:F3} {Median(theirs),9:F3} {ratio,6:F2} {(one.Target > 0 ? one.Target.ToString("F2") : "-"),6}  {one.Flops / ms / 1e4 / peak,6:F0}%  {difference:E1}{(wrong ? "  RESULTS DIFFER" : "")}");
+    }
+}
+
+if (products.Count > 0) Console.WriteLine($"matrix products: geometric mean of the ratios {Math.Exp(products.Average(Math.Log)):F3}");
+return failures == 0 ? 0 : 1;
+
+double Turn(Action action, int repeats)
+{
+    Thread.Sleep(5);
+    action();
+    var times = new List<double>();
+    for (int i = 0; i < repeats; i++) times.Add(Timing.Once(action, threads));
+    return Median(times);
+}
+
+static double Median(List<double> values)
+{
+    var sorted = values.Order().ToList();
+    return sorted[sorted.Count / 2];
+}
+
+int Option(string name, int fallback)
+{
+    int at = Array.IndexOf(args, name);
+    return at >= 0 && at + 1 < args.Length ? int.Parse(args[at + 1]) : fallback;
+}
