@@ -88,13 +88,38 @@ internal static class CliOptions
             throw new UsageException($"--device: expected a number after '{kind}:', found '{name}'");
         switch (kind)
         {
-            case "cpu" or "auto":
+            case "cpu":
                 return new CpuDevice(threads, exact);
+            case "auto":
+                return OpenBest(threads, exact);
             case "cuda" or "opencl" or "ilgpu-cpu":
-                throw new DeviceException($"--device {name}: this build has no {kind} device; use --device cpu, or auto for the best there is");
+                return GpuDevices.Open(kind, parts.Length > 1 ? int.Parse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture) : 0);
             default:
                 string[] known = ["auto", "cpu", "cuda", "opencl", "ilgpu-cpu"];
                 throw new UsageException($"--device: '{name}' is unknown{Suggestion.Hint(name, known)}");
         }
+    }
+
+    // A GPU where there is one that can be opened, else the CPU; says which and why.
+    private static Device OpenBest(int threads, bool exact)
+    {
+        string why = GpuDevices.WhyNone;
+        if (GpuDevices.Best is { } best)
+        {
+            try
+            {
+                var gpu = best.Open();
+                CommandLine.Note($"device {gpu.Name} ({gpu.Description}): the first GPU");
+                return gpu;
+            }
+            catch (DeviceException e)
+            {
+                why = e.Message;
+            }
+        }
+
+        var cpu = new CpuDevice(threads, exact);
+        CommandLine.Note($"device cpu ({cpu.Description}): {why}");
+        return cpu;
     }
 }

@@ -68,7 +68,6 @@ internal static class GenerateCommand
                 Options = new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
-            if (p.GetValue(device) == "auto") CommandLine.Note($"device cpu ({opened.Description}): this build has no GPU device");
             return Generate(folder, request, opened, p.GetValue(output), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
         });
         return command;

@@ -39,47 +39,6 @@ internal static class Tables
     public static string Si(double n) => n >= 1e12 ? $"{n / 1e12:F2} T" : n >= 1e9 ? $"{n / 1e9:F2} G" : n >= 1e6 ? $"{n / 1e6:F2} M" : n >= 1e3 ? $"{n / 1e3:F1} k" : $"{n:F0} ";
 }
 
-/// <summary>dcore devices.</summary>
-internal static class DevicesCommand
-{
-    public static Command Create()
-    {
-        var threads = CliOptions.Threads();
-        var json = CliOptions.Json();
-        var command = new Command("devices", "List devices with their measured peaks") { threads, json };
-        command.SetAction(p =>
-        {
-            using var cpu = new CpuDevice(p.GetValue(threads));
-            var peak = cpu.MeasurePeak();
-            if (p.GetValue(json))
-            {
-                JsonOut.Write(w =>
-                {
-                    w.WriteStartArray("devices");
-                    w.WriteStartObject();
-                    w.WriteString("name", cpu.Name);
-                    w.WriteString("description", cpu.Description);
-                    w.WriteNumber("threads", cpu.Threads);
-                    w.WriteNumber("gflops", peak.Gflops);
-                    w.WriteNumber("gflops_per_core", peak.GflopsPerCore);
-                    w.WriteNumber("read_gigabytes_per_second", peak.ReadGigabytesPerSecond);
-                    w.WriteNumber("copy_gigabytes_per_second", peak.CopyGigabytesPerSecond);
-                    w.WriteEndObject();
-                    w.WriteEndArray();
-                });
-                return 0;
-            }
-
-            var table = Tables.New("device", "description", ">FMA GFLOP/s", ">per core", ">read GB/s", ">copy GB/s");
-            table.Row(cpu.Name, cpu.Description, $"{peak.Gflops:F1}", $"{peak.GflopsPerCore:F1}", $"{peak.ReadGigabytesPerSecond:F1}", $"{peak.CopyGigabytesPerSecond:F1}");
-            table.Print();
-            Console.Out.WriteLine("cuda, opencl, ilgpu-cpu: not in this build");
-            return 0;
-        });
-        return command;
-    }
-}
-
 /// <summary>dcore inspect.</summary>
 internal static class InspectCommand
 {

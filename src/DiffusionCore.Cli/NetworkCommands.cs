@@ -216,15 +216,16 @@ internal static class EvaluateCommand
         var sampler = new Option<string?>("--sampler") { Description = string.Join(", ", Sampler.Names) };
         var guidance = CliOptions.Real("--guidance", "Classifier-free guidance; 1 is none", 1.5, -1000, 1000);
         var seed = new Option<string?>("--seed") { Description = "Seed of the first image", DefaultValueFactory = _ => "0" };
+        var opened = CliOptions.Device();
         var threads = CliOptions.Threads();
         var json = CliOptions.Json();
-        var command = new Command("evaluate", "Make images of every class and count how many a classifier puts there") { model, classifier, perClass, steps, sampler, guidance, seed, threads, json };
+        var command = new Command("evaluate", "Make images of every class and count how many a classifier puts there") { model, classifier, perClass, steps, sampler, guidance, seed, opened, threads, json };
         command.SetAction(p =>
         {
             using var folder = ModelFolder.Load(ModelLocator.Resolve(p.GetValue(model)));
             using var judge = Component.Load(p.GetValue(classifier) ?? ModelLocator.Bundled(ModelLocator.Classifier));
             if (judge.Network is not ImageClassifier network) throw new ModelFileException(judge.Path, "_class_name", "expected an ImageClassifier");
-            using var device = new CpuDevice(p.GetValue(threads));
+            using var device = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads));
             using var pipeline = new GeneratePipeline(folder, device);
             var classes = GenerateCommand.Classes(folder, "all");
             if (!classes.Select(c => folder.Classes!.Names[c]).SequenceEqual(network.Config.Classes)) throw new ModelFileException(judge.Path, "classes", "are not those of the model");

@@ -43,8 +43,7 @@ public sealed class IlgpuDevice : Device
 
     public DeviceKind Kind => entry.Kind;
 
-    /// <summary>Bytes of the device's memory.</summary>
-    public long MemoryBytes => entry.MemoryBytes;
+    public override long MemoryBytes => entry.MemoryBytes;
 
     /// <summary>Bytes allocated here and not freed.</summary>
     public long AllocatedBytes => Interlocked.Read(ref allocated);

@@ -64,6 +64,8 @@ internal sealed class KernelSet(IlgpuDevice device)
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ResampleKernels.Map, ResampleKernels.Window> Average => Get(ResampleKernels.Average, a => Accelerator.LoadStreamKernel(a));
 
+    public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ResampleKernels.Map, ResampleKernels.Window> Largest => Get(ResampleKernels.Largest, a => Accelerator.LoadStreamKernel(a));
+
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ResampleKernels.Map, int, int, int, int> Fir => Get(ResampleKernels.Fir, a => Accelerator.LoadStreamKernel(a));
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>,

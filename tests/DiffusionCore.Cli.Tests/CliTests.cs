@@ -15,7 +15,7 @@ public sealed class CliTests : CliTestBase
     [InlineData(2, "--guidance: expected a number", "generate", "--guidance", "nan")]
     [InlineData(2, "size: expected multiples of 4", "generate", "--size", "33x32", "-o", "x.png")]
     [InlineData(2, "--size: expected WIDTHxHEIGHT", "generate", "--size", "big")]
-    [InlineData(4, "no cuda device", "generate", "--device", "cuda", "-o", "x.png")]
+    [InlineData(4, "cuda:77: there is no such device", "generate", "--device", "cuda:77", "-o", "x.png")]
     [InlineData(2, "did you mean 'sneaker'", "generate", "--class", "sneeker", "-o", "x.png")]
     [InlineData(2, "class '99' is unknown", "generate", "--class", "99", "-o", "x.png")]
     [InlineData(2, "--seed: expected", "generate", "--seed", "-5", "-o", "x.png")]

@@ -73,6 +73,8 @@ internal sealed class OpCases(bool tiny)
         ["upsample odd"] = ((c, g) => g.Output("y", g.UpsampleNearest(c.In(g, "a", 1, 3, 5, 2), 7, 8)), 0),
         ["average pool"] = ((c, g) => g.Output("y", g.Add(new AveragePoolOp(3, 2, 2, 1, 1, 1, 0, 1, true, true), c.In(g, "a", 2, 6, 5, c.N(19, 2)))), 2e-6),
         ["average pool of real pixels"] = ((c, g) => g.Output("y", g.Add(new AveragePoolOp(3, 3, 2, 2, 1, 1, 1, 1), c.In(g, "a", 1, 5, 6, 3))), 2e-6),
+        ["average pool dilated"] = ((c, g) => g.Output("y", g.Add(new AveragePoolOp(2, 3, 2, 1, 1, 2, 1, 2, DilationH: 2, DilationW: 2), c.In(g, "a", 1, 7, 6, 3))), 2e-6),
+        ["max pool"] = ((c, g) => g.Output("y", g.Add(new MaxPoolOp(3, 2, 2, 1, 1, 1, 1, 1, 1, 2), c.In(g, "a", 2, 6, 5, c.N(19, 2)))), 0),
         ["fir up"] = ((c, g) => g.Output("y", g.Add(new FirResampleOp([0.25f, 0.75f, 0.75f, 0.25f], 2, 1, 2, 1), c.In(g, "a", 1, 5, 4, 3))), 2e-6),
         ["fir down"] = ((c, g) => g.Output("y", g.Add(new FirResampleOp([0.125f, 0.375f, 0.4f, 0.1f], 1, 2, 1, 1), c.In(g, "a", 2, 6, 8, c.N(33, 2)))), 2e-6),
         ["sinusoidal"] = ((c, g) => g.Output("y", g.Add(new SinusoidalEmbeddingOp(c.N(129, 9), true, 1), g.Constant([0, 1, 17, 500, 999], new Shape(5)))), 2e-7),

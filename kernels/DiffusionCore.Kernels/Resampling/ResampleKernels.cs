@@ -1,7 +1,8 @@
 // Changes of resolution, channels last.
 //
 //   nearest  y[i, j] = x[floor(i H / OH), floor(j W / OW)]
-//   average  mean over a window; the divisor counts real pixels, or padded ones too
+//   average  mean over a (dilated) window; the divisor counts real pixels, or padded ones too
+//   max      largest value of a (dilated) window
 //   fir      zeros inserted (Up), padding, correlation with the flipped separable taps, each Down-th sample kept
 //   x: [N, H, W, C], y: [N, OH, OW, C]
 //
@@ -24,7 +25,7 @@ public static class ResampleKernels
 
     public struct Window
     {
-        public int KernelH, KernelW, StrideH, StrideW, PadTop, PadLeft, PadBottom, PadRight, CountPadding;
+        public int KernelH, KernelW, StrideH, StrideW, PadTop, PadLeft, PadBottom, PadRight, DilationH, DilationW, CountPadding;
     }
 
     /// <summary>Image, row, column and channel of an element of y.</summary>
@@ -49,19 +50,45 @@ public static class ResampleKernels
         int index = Grid.GlobalIndex.X;
         if (index >= m.Count) return;
         var p = PlaceOf(m, index);
-        int top = p.Row * w.StrideH - w.PadTop, left = p.Column * w.StrideW - w.PadLeft;
-        // A window is cut at the padded map, then at the map.
-        int bottom = IntrinsicMath.Min(top + w.KernelH, m.Height + w.PadBottom), right = IntrinsicMath.Min(left + w.KernelW, m.Width + w.PadRight);
-        int padded = (bottom - top) * (right - left);
-        top = IntrinsicMath.Max(top, 0);
-        left = IntrinsicMath.Max(left, 0);
-        bottom = IntrinsicMath.Min(bottom, m.Height);
-        right = IntrinsicMath.Min(right, m.Width);
-        int divisor = w.CountPadding != 0 ? padded : (bottom - top) * (right - left);
+        int top = p.Row * w.StrideH - w.PadTop, left = p.Column * w.StrideW - w.PadLeft, padded = 0, real = 0;
         float sum = 0f;
-        for (int r = top; r < bottom; r++)
-            for (int c = left; c < right; c++) sum += x[((p.Image * m.Height + r) * m.Width + c) * m.Channels + p.Channel];
-        y[index] = sum / divisor;
+        for (int i = 0; i < w.KernelH; i++)
+        {
+            int r = top + i * w.DilationH;
+            for (int j = 0; j < w.KernelW; j++)
+            {
+                int c = left + j * w.DilationW;
+                if (r < m.Height + w.PadBottom && c < m.Width + w.PadRight) padded++;
+                if (r < 0 || r >= m.Height || c < 0 || c >= m.Width) continue;
+                real++;
+                sum += x[((p.Image * m.Height + r) * m.Width + c) * m.Channels + p.Channel];
+            }
+        }
+
+        y[index] = sum / (w.CountPadding != 0 ? padded : real);
+    }
+
+    [GpuKernel]
+    public static void Largest(ArrayView<float> x, ArrayView<float> y, Map m, Window w)
+    {
+        int index = Grid.GlobalIndex.X;
+        if (index >= m.Count) return;
+        var p = PlaceOf(m, index);
+        int top = p.Row * w.StrideH - w.PadTop, left = p.Column * w.StrideW - w.PadLeft;
+        float best = float.NegativeInfinity;
+        for (int i = 0; i < w.KernelH; i++)
+        {
+            int r = top + i * w.DilationH;
+            for (int j = 0; j < w.KernelW; j++)
+            {
+                int c = left + j * w.DilationW;
+                if (r < 0 || r >= m.Height || c < 0 || c >= m.Width) continue;
+                float v = x[((p.Image * m.Height + r) * m.Width + c) * m.Channels + p.Channel];
+                if (v > best || FloatMath.IsNaN(v)) best = v;
+            }
+        }
+
+        y[index] = best;
     }
 
     [GpuKernel]

@@ -30,6 +30,7 @@ internal static class IlgpuImplementations
             EmbeddingOp => new IlgpuGather(),
             UpsampleNearestOp => new IlgpuNearest(),
             AveragePoolOp => new IlgpuAveragePool(),
+            MaxPoolOp => new IlgpuMaxPool(),
             FirResampleOp => new IlgpuFir(),
             SinusoidalEmbeddingOp => new IlgpuSinusoidal(),
             FourierEmbeddingOp => new IlgpuFourier(),

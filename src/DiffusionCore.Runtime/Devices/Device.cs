@@ -33,6 +33,10 @@ public abstract class Device : IDisposable
     /// <summary>What it is, for people.</summary>
     public abstract string Description { get; }
 
+    /// <summary>Bytes that it may hold in all: what a plan is checked against before anything runs.</summary>
+    public virtual long MemoryBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
+    /// <exception cref="MemoryException">There is not that much.</exception>
     public abstract DeviceBuffer Allocate(long bytes);
 
     public abstract void Upload(ReadOnlySpan<byte> src, DeviceBuffer dst);

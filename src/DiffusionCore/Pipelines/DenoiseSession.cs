@@ -32,12 +32,12 @@ public sealed class DenoiseSession : IDisposable
         if (!Variance && config.OutChannels != config.InChannels) throw new ModelFileException(model.Path, "out_channels", $"{config.OutChannels} outputs for {config.InChannels} inputs: expected as many, or twice as many");
 
         Plan = device.Plan(Record(model, sampler, images, height, width, guided));
-        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, limit = Math.Min(memoryLimit ?? available, available);
+        long available = device.MemoryBytes, limit = Math.Min(memoryLimit ?? available, available);
         if (Plan.ArenaBytes + weights.Bytes > limit)
         {
             throw new MemoryException(
                 $"{images} image{(images == 1 ? "" : "s")} of {width}x{height} at once need {Plan.ArenaBytes / 1e6:F0} MB beside {weights.Bytes / 1e6:F0} MB of weights, "
-                + $"{(limit == memoryLimit ? "the limit is" : "the machine has")} {limit / 1e6:F0} MB; use a smaller --batch or --size{(limit == memoryLimit ? ", or a larger --memory-limit" : "")}");
+                + $"{(limit == memoryLimit ? "the limit is" : $"{device.Name} has")} {limit / 1e6:F0} MB; use a smaller --batch or --size{(limit == memoryLimit ? ", or a larger --memory-limit" : "")}");
         }
 
         executable = device.Prepare(Plan, weights);
