@@ -225,7 +225,7 @@ internal static class EvaluateCommand
             using var folder = ModelFolder.Load(ModelLocator.Resolve(p.GetValue(model)));
             using var judge = Component.Load(p.GetValue(classifier) ?? ModelLocator.Bundled(ModelLocator.Classifier));
             if (judge.Network is not ImageClassifier network) throw new ModelFileException(judge.Path, "_class_name", "expected an ImageClassifier");
-            using var device = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads));
+            using var device = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads), exact: false);
             using var pipeline = new GeneratePipeline(folder, device);
             var classes = GenerateCommand.Classes(folder, "all");
             if (!classes.Select(c => folder.Classes!.Names[c]).SequenceEqual(network.Config.Classes)) throw new ModelFileException(judge.Path, "classes", "are not those of the model");
