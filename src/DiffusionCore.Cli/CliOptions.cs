@@ -32,6 +32,19 @@ internal static class CliOptions
         return option;
     }
 
+    /// <summary>A number that may be left out.</summary>
+    public static Option<double?> OptionalReal(string name, string description, double minimum, double maximum) => new(name)
+    {
+        Description = description,
+        CustomParser = result =>
+        {
+            string text = result.Tokens.Count > 0 ? result.Tokens[^1].Value : "";
+            if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double v) && v >= minimum && v <= maximum) return v;
+            result.AddError(FormattableString.Invariant($"{name}: expected a number from {minimum} to {maximum}, found '{text}'"));
+            return null;
+        },
+    };
+
     public static Option<double> Real(string name, string description, double fallback, double minimum, double maximum)
     {
         var option = new Option<double>(name) { Description = description, DefaultValueFactory = _ => fallback };

@@ -154,7 +154,7 @@ internal static class ScheduleCommand
         var schedule = new Option<string?>("--schedule") { Description = string.Join(", ", Sampler.Schedules) };
         var config = new Option<string?>("--config") { Description = "scheduler_config.json; without it the bundled model's" };
         var steps = CliOptions.Number("--steps", "Denoising steps", 50, 1, 10_000);
-        var eta = CliOptions.Real("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM", 0, 0, 1);
+        var eta = CliOptions.OptionalReal("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM (default 0); TCD: share of each step that is drawn anew (default 0.3)", 0, 1);
         var json = CliOptions.Json();
         var command = new Command("schedule", "Print a sampler's steps as numbers: x' = X*x + D*denoised + E*eps + H*history + N*noise") { sampler, schedule, config, steps, eta, json };
         command.SetAction(p =>

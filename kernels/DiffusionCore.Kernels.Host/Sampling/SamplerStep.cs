@@ -4,6 +4,7 @@
 //   x0   = A0 x + B0 m,   eps = A1 x + B1 m                (what the network predicts, as four numbers)
 //   x0   = clamp(x0, -clip, clip) or clamp(x0, -s, s)/s    (static, or dynamic with a threshold s per image); eps = P x + Q x0 again
 //   x'   = X x + D x0 + E eps + H1 h1 + H2 h2 + H3 h3 + N noise
+//   x'   = x' + k (S known + T noise - x')             (a part of the image is given, mask k)
 //
 // Work split  (image, chunk of 4096 elements).
 // Numerics    the coefficients arrive rounded from double; a chain of FMA in the order above.
@@ -27,6 +28,10 @@ public static unsafe class SamplerStep
     public struct Arguments
     {
         public float* Sample, Model, Unconditional, History1, History2, History3, Noise, Next, DenoisedOut, EpsilonOut, SampleOut;
+
+        /// <summary>The given image and its mask, 1 where it is given; null where nothing is. Noise must be there with them.</summary>
+        public float* Known, Mask;
+        public float KnownSignal, KnownNoise;
 
         /// <summary>One number per image, or null.</summary>
         public float* Threshold;
@@ -67,7 +72,7 @@ public static unsafe class SamplerStep
         int count = Math.Min(ChunkElements, a->Elements - first), block = a->VarianceChannels > 0 ? BlockElements : ChunkElements;
         float threshold = a->Threshold == null ? a->Clip : a->Threshold[image];
         float* split = stackalloc float[3 * BlockElements];
-        float* tail = stackalloc float[12 * 16];
+        float* tail = stackalloc float[14 * 16];
         for (int i = 0; i < count; i += block)
         {
             int n = Math.Min(block, count - i), whole = n / 16 * 16;
@@ -127,6 +132,12 @@ public static unsafe class SamplerStep
                 next = V.MultiplyAdd(scale, V.Load(s.Noise + i), next);
             }
 
+            if (s.Known != null)
+            {
+                V given = V.MultiplyAdd(V.Create(a->KnownNoise), V.Load(s.Noise + i), V.Create(a->KnownSignal) * V.Load(s.Known + i));
+                next = V.MultiplyAdd(V.Load(s.Mask + i), given - next, next);
+            }
+
             if (s.Denoised != null) V.Store(denoised, s.Denoised + i);
             if (s.Epsilon != null) V.Store(epsilon, s.Epsilon + i);
             if (s.Before != null) V.Store(x, s.Before + i);
@@ -151,22 +162,23 @@ public static unsafe class SamplerStep
     /// <summary>Where one run of elements lies in each array; null where the step does not use it.</summary>
     private struct Streams
     {
-        public float* Sample, Model, Unconditional, History1, History2, History3, Noise, Variance, Next, Denoised, Epsilon, Before;
+        public float* Sample, Model, Unconditional, History1, History2, History3, Noise, Variance, Known, Mask, Next, Denoised, Epsilon, Before;
 
         public static Streams At(Arguments* a, long at) => new()
         {
             Sample = a->Sample + at, Model = a->Model + at, Unconditional = Move(a->Unconditional, at), History1 = Move(a->History1, at), History2 = Move(a->History2, at),
             History3 = Move(a->History3, at), Noise = Move(a->Noise, at), Next = a->Next + at, Denoised = Move(a->DenoisedOut, at), Epsilon = Move(a->EpsilonOut, at),
-            Before = Move(a->SampleOut, at),
+            Before = Move(a->SampleOut, at), Known = Move(a->Known, at), Mask = Move(a->Mask, at),
         };
 
-        /// <summary>The same arrays for the last, partial vector, copied to a buffer of 12 vectors.</summary>
+        /// <summary>The same arrays for the last, partial vector, copied to a buffer of 14 vectors.</summary>
         public readonly Streams Gather(int at, int lanes, float* buffer) => new()
         {
             Sample = Copy(Sample, at, lanes, buffer), Model = Copy(Model, at, lanes, buffer + 16), Unconditional = Copy(Unconditional, at, lanes, buffer + 32),
             History1 = Copy(History1, at, lanes, buffer + 48), History2 = Copy(History2, at, lanes, buffer + 64), History3 = Copy(History3, at, lanes, buffer + 80),
             Noise = Copy(Noise, at, lanes, buffer + 96), Variance = Copy(Variance, at, lanes, buffer + 112), Next = buffer + 128,
             Denoised = Denoised == null ? null : buffer + 144, Epsilon = Epsilon == null ? null : buffer + 160, Before = Before == null ? null : buffer + 176,
+            Known = Copy(Known, at, lanes, buffer + 192), Mask = Copy(Mask, at, lanes, buffer + 208),
         };
 
         public readonly void Scatter(in Streams last, int at, int lanes)

@@ -19,6 +19,7 @@ public enum Prediction
 /// <summary>
 /// One update of a batch of latents. The model's output is guided and turned into (denoised, eps); then
 /// <c>next = X*x + D*denoised + E*eps + H1*h1 + H2*h2 + H3*h3 + N*noise</c>. Every input is read once and every output written once.
+/// <see cref="Numbers"/>, <see cref="LangevinRatio"/> and <see cref="Known"/> are off by default; a device without them refuses an update that asks for them.
 /// Latents are [image][element] in the layout of the plan (channels last).
 /// </summary>
 public struct SamplerStepArguments
@@ -41,6 +42,9 @@ public struct SamplerStepArguments
 
     /// <summary>x = Alpha*x0 + Sigma*eps at this evaluation.</summary>
     public double Alpha, Sigma;
+
+    /// <summary>How denoised and eps follow from the output where <see cref="Prediction"/>, Alpha and Sigma do not say it; <see cref="StepNumbers.Of(in SamplerStepArguments)"/> obeys it.</summary>
+    public StepNumbers? Numbers;
 
     /// <summary>Denoised is clamped to +-Clip; infinity leaves it alone.</summary>
     public double Clip;
@@ -77,4 +81,19 @@ public struct SamplerStepArguments
 
     /// <summary>log variance = v*MaxLog + (1-v)*MinLog with v = (output+1)/2; the noise factor N is then multiplied by its square root exp.</summary>
     public double VarianceMinLog, VarianceMaxLog;
+
+    /// <summary>
+    /// r of a Langevin step, 0 is off: with the norms |eps| and |noise| of each image, or their means over the batch, and a = 2*(r*|noise|/|eps|)^2, E is
+    /// multiplied by a and N by sqrt(2a). Needs <see cref="DenoisedOut"/> as work space.
+    /// </summary>
+    public double LangevinRatio;
+
+    /// <summary>Whether the norms of a Langevin step are means over the batch.</summary>
+    public bool BatchNorms;
+
+    /// <summary>An image of which a part is given, and the mask of that part (1 given, 0 not), both as the latents; null where nothing is.</summary>
+    public DeviceBuffer? Known, Mask;
+
+    /// <summary>After the update: next = (1 - mask)*next + mask*(KnownSignal*known + KnownNoise*noise).</summary>
+    public double KnownSignal, KnownNoise;
 }

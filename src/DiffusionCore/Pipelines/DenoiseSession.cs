@@ -29,6 +29,7 @@ public sealed class DenoiseSession : IDisposable
         var config = model.UNet.Config;
         (Images, Height, Width, Channels, Guided) = (images, height, width, config.InChannels, guided);
         Variance = config.OutChannels == 2 * config.InChannels;
+        if (sampler.Evaluations.Any(e => e.Known is not null)) throw new UsageException($"sampler {sampler.Name} fills the missing part of an image: it needs an image and a mask");
         if (!Variance && config.OutChannels != config.InChannels) throw new ModelFileException(model.Path, "out_channels", $"{config.OutChannels} outputs for {config.InChannels} inputs: expected as many, or twice as many");
 
         Plan = device.Plan(Record(model, sampler, images, height, width, guided));
@@ -47,7 +48,7 @@ public sealed class DenoiseSession : IDisposable
         time = device.Allocate(sizeof(float));
         scale = device.Allocate(sizeof(float));
         output = executable.Output("prediction");
-        work = sampler.ThresholdRatio > 0 ? device.Allocate(bytes) : null;
+        work = sampler.ThresholdRatio > 0 || sampler.Evaluations.Any(e => e.LangevinRatio > 0) ? device.Allocate(bytes) : null;
         slots = [.. Enumerable.Range(0, sampler.Slots).Select(_ => device.Allocate(bytes))];
         executable.Bind("sample", sample);
         executable.Bind("timestep", time);
@@ -129,17 +130,23 @@ public sealed class DenoiseSession : IDisposable
     public void Evaluate(int index)
     {
         var e = sampler.Evaluations[index];
-        Put(time, (float)e.Time);
-        Put(scale, (float)e.InputScale);
-        executable.Run(Rate.Step);
+        if (e.Evaluates)
+        {
+            Put(time, (float)e.Time);
+            Put(scale, (float)e.InputScale);
+            executable.Run(Rate.Step);
+        }
+
         if (e.DrawsNoise)
         {
-            source!.Draw(staged);
+            for (int k = 0; k <= e.UnusedDraws; k++) source!.Draw(staged);
             device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), noise);
         }
 
         step.Alpha = e.Alpha;
         step.Sigma = e.Sigma;
+        step.Numbers = e.Reading;
+        (step.LangevinRatio, step.BatchNorms) = (e.LangevinRatio, sampler.BatchNorms);
         step.X = e.X;
         step.D = e.D;
         step.E = e.E;
@@ -157,7 +164,7 @@ public sealed class DenoiseSession : IDisposable
         var kept = e.Keep == Kept.None ? null : slots[e.KeepSlot];
         step.DenoisedOut = e.Keep == Kept.Denoised ? kept : work;
         step.EpsilonOut = e.Keep == Kept.Epsilon ? kept : null;
-        step.SampleOut = e.Keep == Kept.Sample ? kept : null;
+        step.SampleOut = e.Keep == Kept.Sample ? kept : e.SampleSlot >= 0 ? slots[e.SampleSlot] : null;
         (step.VarianceMinLog, step.VarianceMaxLog) = e.LearnedVariance ?? (0, 0);
         device.RunSamplerStep(step);
     }

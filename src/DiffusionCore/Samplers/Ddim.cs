@@ -11,17 +11,18 @@ public static class Ddim
         var schedule = NoiseSchedule.Build(config, finiteSigmas: false);
         double[] times = options.Timesteps ?? NoiseSchedule.SpacedTimesteps(config.Spacing!, config.TrainSteps, options.Steps, config.StepsOffset, options.Steps);
         int stride = config.TrainSteps / options.Steps;
-        double final = config.SetAlphaToOne ? 1 : schedule.AlphaBar[0];
+        double final = config.SetAlphaToOne != false ? 1 : schedule.AlphaBar[0];
+        double eta = options.Eta ?? 0;
         var evaluations = new List<Evaluation>();
         for (int i = options.SkipSteps; i < times.Length; i++)
         {
             int t = Ddpm.Step(times[i], schedule);
             int previous = options.Timesteps is null ? t - stride : i + 1 < times.Length ? (int)times[i + 1] : -1;
             double bar = schedule.AlphaBar[t], next = previous >= 0 ? schedule.AlphaBar[previous] : final;
-            double deviation = options.Eta * Math.Sqrt(Math.Max(0, (1 - next) / (1 - bar) * (1 - bar / next)));
+            double deviation = eta * Math.Sqrt(Math.Max(0, (1 - next) / (1 - bar) * (1 - bar / next)));
             evaluations.Add(new Evaluation
             {
-                Time = t, Step = i, Alpha = Math.Sqrt(bar), Sigma = Math.Sqrt(1 - bar), D = Math.Sqrt(next), E = Math.Sqrt(Math.Max(0, 1 - next - deviation * deviation)), N = deviation, DrawsNoise = options.Eta > 0,
+                Time = t, Step = i, Alpha = Math.Sqrt(bar), Sigma = Math.Sqrt(1 - bar), D = Math.Sqrt(next), E = Math.Sqrt(Math.Max(0, 1 - next - deviation * deviation)), N = deviation, DrawsNoise = eta > 0,
             });
         }
 

@@ -16,9 +16,7 @@ public static class Euler
         for (int i = options.SkipSteps; i < n; i++)
         {
             double sigma = grid.Sigmas[i], next = grid.Sigmas[i + 1];
-            bool churned = options.Churn > 0 && sigma >= options.ChurnMinimum && sigma <= options.ChurnMaximum;
-            double raised = sigma * (1 + (churned ? Math.Min(options.Churn / n, Math.Sqrt(2) - 1) : 0));
-            double added = churned ? options.ChurnNoise * Math.Sqrt(raised * raised - sigma * sigma) : 0;
+            double raised = sigma * (1 + options.ChurnAt(sigma, n)), added = options.ChurnNoise * Math.Sqrt(raised * raised - sigma * sigma);
             // The raised noise enters the latent after the network saw it; only an eps prediction is read at the raised level.
             double level = config.Prediction == Prediction.Epsilon ? raised : sigma, ratio = (next - raised) / raised;
             double share = StepNumbers.Of(config.Prediction, 1, level).A0;

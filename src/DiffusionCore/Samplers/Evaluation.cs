@@ -22,6 +22,7 @@ public readonly record struct HistoryTerm(int Slot, double Coefficient);
 /// m    = network(InputScale * x, Time)                     x = Alpha*x0 + Sigma*eps
 /// x0   = from m by the prediction type; clipped; eps likewise
 /// x    = X*x + D*x0 + E*eps + sum of History + N*noise      noise is drawn where DrawsNoise says
+/// x    = (1 - mask)*x + mask*(signal*known + noise level*noise)    where Known says, for the part of an image that is given
 /// slot = Keep                                              written after History was read; with a threshold, a slot that History does not name
 /// </code>
 /// A solver with several evaluations per step is several of these; what it needs from the first (the latent, a derivative) it keeps in slots.
@@ -71,6 +72,21 @@ public sealed record Evaluation
     /// <summary>What to measure after the update, for runs that decide by it.</summary>
     public Measure? Measure { get; init; }
 
+    /// <summary>How x0 and eps follow from the network's output where the plan's prediction type does not say it (preconditioned networks, scores); null where it does.</summary>
+    public StepNumbers? Reading { get; init; }
+
+    /// <summary>
+    /// Signal-to-noise ratio r of a Langevin step, or 0. With the norms |eps| and |noise| (of each image, or their mean over the batch, see
+    /// <see cref="SamplerPlan.BatchNorms"/>) and a = 2*(r*|noise|/|eps|)^2, E is multiplied by a and N by sqrt(2a).
+    /// </summary>
+    public double LangevinRatio { get; init; }
+
+    /// <summary>Draws of noise that go unused before the one that N multiplies: a generator must move on as in the codes that draw so.</summary>
+    public int UnusedDraws { get; init; }
+
+    /// <summary>Levels of the given part of an image after the update, signal*known + noise level*noise with the update's own noise; null where nothing is given.</summary>
+    public (double Signal, double Noise)? Known { get; init; }
+
     /// <summary>log of the least and the largest variance where the network predicts it in between; N is then 1.</summary>
     public (double Minimum, double Maximum)? LearnedVariance { get; init; }
 
@@ -78,7 +94,7 @@ public sealed record Evaluation
     /// Whether noise is drawn. Always where N is not 0; some solvers draw every step whatever N, and a generator that serves several runs must
     /// then move on as theirs does.
     /// </summary>
-    public bool DrawsNoise { get => drawsNoise || N != 0; init => drawsNoise = value; }
+    public bool DrawsNoise { get => drawsNoise || N != 0 || Known is not null; init => drawsNoise = value; }
 
     /// <summary>Which step of the schedule this belongs to, from 0.</summary>
     public int Step { get; init; }
@@ -115,6 +131,9 @@ public sealed record SamplerPlan
     public double ThresholdRatio { get; init; }
 
     public double ThresholdMaximum { get; init; } = 1;
+
+    /// <summary>Whether the norms of a Langevin step are means over the batch, as in the published code, so that its images depend on each other.</summary>
+    public bool BatchNorms { get; init; }
 
     public bool Clips => ThresholdRatio > 0 || !double.IsPositiveInfinity(Clip);
 

@@ -14,9 +14,11 @@ public static class HostSampler
     /// <param name="path">Called in place of <paramref name="noise"/> where the noise belongs to an interval of a Brownian path (from, to, z).</param>
     /// <param name="images">Images in x; a dynamic threshold belongs to one image.</param>
     /// <param name="after">Called after each update with the evaluation and the new latents.</param>
+    /// <param name="known">The image of which a part is given, for plans that say Known.</param>
+    /// <param name="mask">1 where it is given, 0 where not.</param>
     public static double[] Run(
         SamplerPlan plan, double[] x, Func<double[], double, double[]> network, Action<double[]>? noise = null, int images = 1, Action<Evaluation, double[]>? after = null,
-        Action<double, double, double[]>? path = null)
+        Action<double, double, double[]>? path = null, double[]? known = null, double[]? mask = null)
     {
         x = (double[])x.Clone();
         int elements = x.Length / images;
@@ -27,7 +29,7 @@ public static class HostSampler
         {
             double[] output = e.Evaluates ? network(Array.ConvertAll(x, v => e.InputScale * v), e.Time) : new double[x.Length];
             double[] m = Half(output, x.Length, elements, 0), variance = Half(output, x.Length, elements, 1);
-            var numbers = StepNumbers.Of(plan.Prediction, e.Alpha, e.Sigma);
+            var numbers = e.Evaluates ? e.Reading ?? StepNumbers.Of(plan.Prediction, e.Alpha, e.Sigma) : default;
             var denoised = new double[x.Length];
             var epsilon = new double[x.Length];
             for (int i = 0; i < x.Length; i++)
@@ -43,12 +45,15 @@ public static class HostSampler
             }
 
             if (e.DrawsNoise && e.NoiseInterval is { } interval && path is not null) path(interval.From, interval.To, z);
-            else if (e.DrawsNoise) noise?.Invoke(z);
+            else for (int k = 0; e.DrawsNoise && k <= e.UnusedDraws; k++) noise?.Invoke(z);
+            double[]? langevin = e.LangevinRatio > 0 ? LangevinSizes(plan, e, epsilon, z, images) : null;
             var next = new double[x.Length];
             for (int i = 0; i < x.Length; i++)
             {
-                next[i] = e.X * x[i] + e.D * denoised[i] + e.E * epsilon[i] + (e.DrawsNoise ? e.N * Deviation(e, variance, i) * z[i] : 0);
+                double size = langevin is null ? 1 : langevin[i / elements], deviation = langevin is null ? Deviation(e, variance, i) : Math.Sqrt(2 * size);
+                next[i] = e.X * x[i] + e.D * denoised[i] + size * e.E * epsilon[i] + (e.DrawsNoise ? e.N * deviation * z[i] : 0);
                 foreach (var term in e.History) next[i] += term.Coefficient * slots[term.Slot][i];
+                if (e.Known is { } level) next[i] = (1 - mask![i]) * next[i] + mask[i] * (level.Signal * known![i] + level.Noise * z[i]);
             }
 
             if (e.Keep != Kept.None) slots[e.KeepSlot] = e.Keep switch { Kept.Denoised => denoised, Kept.Epsilon => epsilon, _ => x };
@@ -80,6 +85,20 @@ public static class HostSampler
         }
 
         foreach (ref double v in denoised) v = Math.Clamp(v, -bound, bound) / divisor;
+    }
+
+    // Song et al. 2021, algorithm 4: twice the square of r*|noise|/|eps|.
+    private static double[] LangevinSizes(SamplerPlan plan, Evaluation e, double[] epsilon, double[] z, int images)
+    {
+        int elements = z.Length / images;
+        double[] norms = Norms(z), gradients = Norms(epsilon);
+        return [.. norms.Zip(gradients, (n, g) => 2 * (e.LangevinRatio * n / g) * (e.LangevinRatio * n / g))];
+
+        double[] Norms(double[] v)
+        {
+            double[] each = [.. Enumerable.Range(0, images).Select(i => Math.Sqrt(v.Skip(i * elements).Take(elements).Sum(a => a * a)))];
+            return plan.BatchNorms ? [.. each.Select(_ => each.Average())] : each;
+        }
     }
 
     private static double Deviation(Evaluation e, double[] variance, int i)

@@ -18,10 +18,13 @@ public sealed class NoiseSchedule
     /// <summary>Upper bound of the betas that follow from an alpha-bar function.</summary>
     private const double LargestBeta = 0.999;
 
-    private NoiseSchedule(double[] alphaBar) => AlphaBar = alphaBar;
+    private NoiseSchedule(double[] alphaBar, double[] betas) => (AlphaBar, Beta) = (alphaBar, betas);
 
     /// <summary>Product of 1 - beta up to each training step.</summary>
     public double[] AlphaBar { get; }
+
+    /// <summary>Variance that each training step adds.</summary>
+    public double[] Beta { get; }
 
     public int Steps => AlphaBar.Length;
 
@@ -32,7 +35,37 @@ public sealed class NoiseSchedule
         if (c.ZeroTerminalSnr) betas = WithZeroTerminalSnr(betas);
         double[] bar = Array.ConvertAll(Products(betas), b => (double)b);
         if (c.ZeroTerminalSnr && finiteSigmas) bar[^1] = SmallestAlphaBar;
-        return new NoiseSchedule(bar);
+        return new NoiseSchedule(bar, Array.ConvertAll(betas, b => (double)b));
+    }
+
+    /// <summary>
+    /// CogVideoX's (Yang et al. 2024, section 2.4): the signal-to-noise ratio is lowered by a factor, then sqrt(alpha-bar) is shifted and scaled to
+    /// end at zero where zero terminal SNR is asked for. In double throughout, as published.
+    /// </summary>
+    internal static NoiseSchedule BuildShifted(SchedulerConfig c)
+    {
+        double[] betas = c.TrainedBetas is null && c.BetaSchedule == "scaled_linear"
+            ? [.. Linspace(Math.Sqrt(c.BetaStart), Math.Sqrt(c.BetaEnd), c.TrainSteps).Select(r => r * r)]
+            : Build(c with { ZeroTerminalSnr = false }, finiteSigmas: false).Beta;
+        var bar = new double[betas.Length];
+        double product = 1;
+        for (int i = 0; i < bar.Length; i++)
+        {
+            product *= 1 - betas[i];
+            bar[i] = product / (c.SnrShiftScale + (1 - c.SnrShiftScale) * product);
+        }
+
+        if (c.ZeroTerminalSnr)
+        {
+            double first = Math.Sqrt(bar[0]), last = Math.Sqrt(bar[^1]);
+            for (int i = 0; i < bar.Length; i++)
+            {
+                double root = (Math.Sqrt(bar[i]) - last) * first / (first - last);
+                bar[i] = root * root;
+            }
+        }
+
+        return new NoiseSchedule(bar, betas);
     }
 
     /// <summary>Noise level of a training step: sqrt((1 - alpha-bar)/alpha-bar).</summary>

@@ -8,8 +8,23 @@ public sealed record SamplerOptions
     /// <summary>Steps of the schedule.</summary>
     public int Steps { get; init; } = 50;
 
-    /// <summary>DDIM: 0 is deterministic, 1 as noisy as DDPM.</summary>
-    public double Eta { get; init; }
+    /// <summary>DDIM: 0 is deterministic, 1 as noisy as DDPM. TCD: share of each step that is drawn anew. Null for the sampler's own: 0, and 0.3 for TCD.</summary>
+    public double? Eta { get; init; }
+
+    /// <summary>LMS: estimates that a step uses at most, 1 to 4.</summary>
+    public int Order { get; init; } = 4;
+
+    /// <summary>Rectified flow with a dynamic shift: its logarithm (time_shift_type exponential) or itself (linear); null where <see cref="ImageTokens"/> tells it.</summary>
+    public double? Shift { get; init; }
+
+    /// <summary>Rectified flow with a dynamic shift: tokens of an image, from which the shift follows.</summary>
+    public int? ImageTokens { get; init; }
+
+    /// <summary>UnCLIP: whether each step goes back one training step only, whatever the spacing, as the class does when it is not told the next timestep.</summary>
+    public bool SingleTrainingSteps { get; init; }
+
+    /// <summary>Score SDE: whether the norms of the Langevin steps are means over the batch.</summary>
+    public bool BatchNorms { get; init; }
 
     /// <summary>DDIM: whether eps follows the clipped estimate.</summary>
     public bool UseClippedModelOutput { get; init; }
@@ -20,7 +35,7 @@ public sealed record SamplerOptions
     /// <summary>Explicit timesteps, falling; null for the schedule's own.</summary>
     public double[]? Timesteps { get; init; }
 
-    /// <summary>Explicit noise levels, falling, with the final one; null for the schedule's own.</summary>
+    /// <summary>Explicit noise levels, falling, with the final one; null for the schedule's own. Levels of rectified flow are shifted as its own are.</summary>
     public double[]? Sigmas { get; init; }
 
     /// <summary>Euler: churn of Karras et al. 2022, algorithm 2.</summary>
@@ -32,12 +47,26 @@ public sealed record SamplerOptions
 
     public double ChurnNoise { get; init; } = 1;
 
+    /// <summary>RePaint: steps that each jump goes back.</summary>
+    public int JumpLength { get; init; } = 10;
+
+    /// <summary>RePaint: how often each stretch is sampled.</summary>
+    public int JumpSamples { get; init; } = 10;
+
+    /// <summary>Fraction by which a level is raised before the step.</summary>
+    internal double ChurnAt(double sigma, int steps) =>
+        Churn > 0 && sigma >= ChurnMinimum && sigma <= ChurnMaximum ? Math.Min(Churn / steps, Math.Sqrt(2) - 1) : 0;
+
     internal void Check(SchedulerConfig config)
     {
         if (Timesteps is not null && Sigmas is not null) throw new UsageException("timesteps and sigmas exclude each other");
         if (Steps < 1 || (Steps > config.TrainSteps && Timesteps is null && Sigmas is null))
             throw new UsageException($"steps: expected 1 to {config.TrainSteps}, the steps that this model was trained with, found {Steps}");
-        if (!(Eta >= 0 && Eta <= 1)) throw new UsageException($"eta: expected a number from 0 to 1, found {Eta}");
+        if (Eta is { } eta && !(eta >= 0 && eta <= 1)) throw new UsageException($"eta: expected a number from 0 to 1, found {Eta}");
+        if (Order is < 1 or > 4) throw new UsageException($"order: expected 1 to 4, found {Order}");
+        if (ImageTokens is < 1) throw new UsageException($"image tokens: expected 1 or more, found {ImageTokens}");
+        if (Shift is { } shift && !double.IsFinite(shift)) throw new UsageException($"shift: expected a finite number, found {shift}");
+        if (JumpLength < 1 || JumpSamples < 1) throw new UsageException($"jump: expected 1 or more steps and samples, found {JumpLength} and {JumpSamples}");
         if (SkipSteps < 0) throw new UsageException($"skipped steps: expected 0 or more, found {SkipSteps}");
         CheckFalling(Timesteps, "timesteps", 0, config.TrainSteps - 1);
         CheckFalling(Sigmas, "sigmas", 0, double.MaxValue);

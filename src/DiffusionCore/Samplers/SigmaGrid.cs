@@ -11,7 +11,8 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
     /// <summary>Time of the final level, for solvers that evaluate there too where it is not zero.</summary>
     public double FinalTime { get; init; }
 
-    public static SigmaGrid Build(SchedulerConfig config, SamplerOptions options)
+    /// <param name="roundsKarras">Whether the times of the karras schedule are whole.</param>
+    public static SigmaGrid Build(SchedulerConfig config, SamplerOptions options, bool roundsKarras = false)
     {
         var schedule = NoiseSchedule.Build(config, finiteSigmas: true);
         double[] table = schedule.Sigmas(), levels, times;
@@ -33,7 +34,7 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
         if (config.SigmaSchedule.Length > 0)
         {
             levels = SigmaSchedule.Build(config.SigmaSchedule, config.SigmaMin ?? levels[^1], config.SigmaMax ?? levels[0], n);
-            times = Array.ConvertAll(levels, s => TimeOf(s, logs));
+            times = Array.ConvertAll(levels, s => roundsKarras && config.SigmaSchedule == "karras" ? Math.Round(TimeOf(s, logs)) : TimeOf(s, logs));
         }
 
         double last = config.FinalSigmaZero ? 0 : table[0];

@@ -8,15 +8,8 @@ namespace DiffusionCore.Tests.Samplers;
 /// <summary>One run of a peer's scheduler: its configuration, what was asked of it and what came out.</summary>
 public sealed class SchedulerCase
 {
-    /// <summary>Classes of the data that this engine does not have yet. A class leaves this list when it arrives, and its cases then run.</summary>
-    public static readonly IReadOnlySet<string> Later = new HashSet<string>(StringComparer.Ordinal)
-    {
-        "CMStochasticIterativeScheduler", "CogVideoXDDIMScheduler", "DDIMInverseScheduler", "DEISMultistepScheduler",
-        "DPMSolverMultistepInverseScheduler", "DPMSolverSDEScheduler", "DPMSolverSinglestepScheduler", "EDMDPMSolverMultistepScheduler", "EDMEulerScheduler",
-        "EulerAncestralDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", "FlowMatchLCMScheduler", "IPNDMScheduler",
-        "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler", "LCMScheduler", "LMSDiscreteScheduler", "PNDMScheduler", "SASolverScheduler", "ScoreSdeVeScheduler",
-        "TCDScheduler", "UnCLIPScheduler", "UniPCMultistepScheduler",
-    };
+    /// <summary>Classes of the data that this engine does not have, and why.</summary>
+    public static readonly IReadOnlySet<string> Later = new HashSet<string>(StringComparer.Ordinal) { "DPMSolverSDEScheduler" };
 
     /// <summary>Cases that this engine cannot run as they are, each with its reason.</summary>
     public static readonly IReadOnlyDictionary<string, string> Excluded = new Dictionary<string, string>(StringComparer.Ordinal)
@@ -95,16 +88,27 @@ public sealed class SchedulerCase
     /// <summary>The options that the case's set_timesteps and step_kwargs stand for.</summary>
     public SamplerOptions Options(int skipSteps = 0)
     {
-        var set = Json.GetProperty("set_timesteps");
+        var set = Json.GetProperty("set_timesteps") is { ValueKind: JsonValueKind.Object } given ? given : default;
         var kwargs = Json.GetProperty("step_kwargs");
-        double[]? timesteps = set.TryGetProperty("timesteps", out var t) ? Doubles(t) : null, sigmas = set.TryGetProperty("sigmas", out var s) ? Doubles(s) : null;
+        double[]? timesteps = Has(set, "timesteps", out var t) ? Doubles(t) : null, sigmas = Has(set, "sigmas", out var s) ? Doubles(s) : null;
+        bool flow = Config.FlowSigmas || Class.StartsWith("FlowMatch", StringComparison.Ordinal);
+        if (flow && sigmas is not null) sigmas = [.. sigmas, 0];                     // given without the final level there
         return new SamplerOptions
         {
-            Steps = set.TryGetProperty("num_inference_steps", out var n) ? n.GetInt32() : timesteps?.Length ?? sigmas?.Length - 1 ?? Config.TrainSteps,
+            Steps = Has(set, "num_inference_steps", out var n) ? n.GetInt32() : timesteps?.Length ?? sigmas?.Length - 1 ?? Config.TrainSteps,
             Timesteps = timesteps, Sigmas = sigmas, SkipSteps = skipSteps,
-            Eta = Number("eta", 0), UseClippedModelOutput = kwargs.TryGetProperty("use_clipped_model_output", out var u) && u.GetBoolean(),
+            Eta = kwargs.TryGetProperty("eta", out var eta) ? eta.GetDouble() : null, Order = (int)Number("order", 4), Shift = Has(set, "mu", out var mu) ? mu.GetDouble() : null,
+            // UnCLIP's step goes one training step back where it is not told another; the score SDE's norms are means over its batch.
+            SingleTrainingSteps = !kwargs.TryGetProperty("prev_timestep", out _), BatchNorms = true,
+            UseClippedModelOutput = kwargs.TryGetProperty("use_clipped_model_output", out var u) && u.GetBoolean(),
             Churn = Number("s_churn", 0), ChurnMinimum = Number("s_tmin", 0), ChurnMaximum = Number("s_tmax", double.PositiveInfinity), ChurnNoise = Number("s_noise", 1),
         };
+
+        static bool Has(JsonElement of, string name, out JsonElement value)
+        {
+            value = default;
+            return of.ValueKind == JsonValueKind.Object && of.TryGetProperty(name, out value);
+        }
 
         double Number(string name, double fallback) => kwargs.TryGetProperty(name, out var v) ? v.GetDouble() : fallback;
     }

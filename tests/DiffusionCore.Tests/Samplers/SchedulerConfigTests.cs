@@ -8,7 +8,14 @@ public sealed class SchedulerConfigTests
 {
     [Theory]
     [InlineData("""{"_class_name": "EulerDiscretScheduler"}""", "_class_name", "did you mean 'EulerDiscreteScheduler'")]
-    [InlineData("""{"_class_name": "FlowMatchEulerDiscreteScheduler"}""", "_class_name", "is not supported")]
+    [InlineData("""{"_class_name": "VQDiffusionScheduler"}""", "_class_name", "is not supported")]
+    [InlineData("""{"_class_name": "FlowMatchLCMScheduler", "scale_factors": [0.5]}""", "scale_factors", "keep their size")]
+    [InlineData("""{"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 0}""", "shift", "a positive number")]
+    [InlineData("""{"_class_name": "FlowMatchEulerDiscreteScheduler", "time_shift_type": "cubic"}""", "time_shift_type", "'cubic' is not supported")]
+    [InlineData("""{"_class_name": "UniPCMultistepScheduler", "disable_corrector": [-1]}""", "disable_corrector[0]", "found -1")]
+    [InlineData("""{"_class_name": "SASolverScheduler", "corrector_order": 5}""", "corrector_order", "from 1 to 4, found 5")]
+    [InlineData("""{"_class_name": "LCMScheduler", "original_inference_steps": 2000}""", "original_inference_steps", "found 2000")]
+    [InlineData("""{"_class_name": "EDMEulerScheduler", "sigma_schedule": "beta"}""", "sigma_schedule", "'beta' is not supported")]
     [InlineData("""{}""", "_class_name", "expected a string, found nothing")]
     [InlineData("""{"_class_name": 5}""", "_class_name", "expected a string, found 5")]
     [InlineData("""{"_class_name": "DDPMScheduler", "num_train_timesteps": 0}""", "num_train_timesteps", "from 1 to 1000000, found 0")]
@@ -34,7 +41,7 @@ public sealed class SchedulerConfigTests
     [InlineData("""{"_class_name": "EulerDiscreteScheduler", "sigma_min": 2, "sigma_max": 1}""", "sigma_min", "less than sigma_max")]
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "solver_order": 4}""", "solver_order", "from 1 to 3, found 4")]
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver+++"}""", "algorithm_type", "did you mean 'dpmsolver++'")]
-    [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": true}""", "use_flow_sigmas", "is not supported")]
+    [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": true, "use_beta_sigmas": true}""", "use_flow_sigmas", "cannot be combined")]
     public void A_bad_field_is_named(string json, string field, string problem)
     {
         var e = Assert.Throws<ModelFileException>(() => SchedulerCase.ReadConfig(json));
@@ -47,7 +54,16 @@ public sealed class SchedulerConfigTests
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"}""", "final_sigmas_type")]
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min", "solver_order": 3}""", "solver_order")]
     [InlineData("""{"_class_name": "DDPMScheduler", "variance_type": "fixed_large_log"}""", "variance_type")]
-    [InlineData("""{"_class_name": "PNDMScheduler"}""", "_class_name")]
+    [InlineData("""{"_class_name": "DPMSolverSDEScheduler"}""", "_class_name")]
+    [InlineData("""{"_class_name": "PNDMScheduler", "prediction_type": "sample"}""", "prediction_type")]
+    [InlineData("""{"_class_name": "UniPCMultistepScheduler", "predict_x0": false}""", "final_sigmas_type")]
+    [InlineData("""{"_class_name": "UniPCMultistepScheduler", "solver_type": "bh1"}""", "final_sigmas_type")]
+    [InlineData("""{"_class_name": "UniPCMultistepScheduler", "lower_order_final": false}""", "lower_order_final")]
+    [InlineData("""{"_class_name": "DPMSolverSinglestepScheduler", "algorithm_type": "dpmsolver"}""", "final_sigmas_type")]
+    [InlineData("""{"_class_name": "DPMSolverSinglestepScheduler", "algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"}""", "algorithm_type")]
+    [InlineData("""{"_class_name": "DPMSolverMultistepInverseScheduler", "algorithm_type": "sde-dpmsolver++"}""", "algorithm_type")]
+    [InlineData("""{"_class_name": "DDIMInverseScheduler", "prediction_type": "sample"}""", "set_alpha_to_one")]
+    [InlineData("""{"_class_name": "SASolverScheduler", "predictor_order": 4}""", "predictor_order")]
     public void A_file_that_cannot_be_sampled_as_it_says_is_named(string json, string field)
     {
         var config = SchedulerCase.ReadConfig(json);
@@ -62,7 +78,7 @@ public sealed class SchedulerConfigTests
         Refused("found 1001", new SamplerOptions { Steps = 1001 });
         Refused("eta: expected a number from 0 to 1", new SamplerOptions { Eta = 1.5 }, "ddim");
         Refused("eta: expected a number from 0 to 1", new SamplerOptions { Eta = double.NaN }, "ddim");
-        Refused("it belongs to ddim", new SamplerOptions { Eta = 0.5 }, "euler");
+        Refused("it belongs to ddim, tcd", new SamplerOptions { Eta = 0.5 }, "euler");
         Refused("no step is left", new SamplerOptions { Steps = 10, SkipSteps = 10 });
         Refused("skipped steps: expected 0 or more", new SamplerOptions { SkipSteps = -1 });
         Refused("did you mean 'euler'", new(), "eular");

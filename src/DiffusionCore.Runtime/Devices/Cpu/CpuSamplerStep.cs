@@ -15,13 +15,19 @@ internal static unsafe class CpuSamplerStep
         {
             Sample = At(s.Sample), Model = s.Guided ? model + half : model, Unconditional = s.Guided ? model : null, Next = At(s.Next),
             History1 = s.H1 != 0 ? At(s.History1) : null, History2 = s.H2 != 0 ? At(s.History2) : null, History3 = s.H3 != 0 ? At(s.History3) : null,
-            Noise = s.N != 0 ? At(s.Noise) : null, DenoisedOut = At(s.DenoisedOut), EpsilonOut = At(s.EpsilonOut), SampleOut = At(s.SampleOut),
+            Noise = s.N != 0 || s.Known is not null ? At(s.Noise) : null, Known = At(s.Known), Mask = At(s.Mask), KnownSignal = (float)s.KnownSignal, KnownNoise = (float)s.KnownNoise, DenoisedOut = At(s.DenoisedOut), EpsilonOut = At(s.EpsilonOut), SampleOut = At(s.SampleOut),
             Images = s.Images, Elements = s.Elements, Guidance = (float)s.GuidanceScale,
             A0 = (float)f.A0, B0 = (float)f.B0, A1 = (float)f.A1, B1 = (float)f.B1, P = (float)f.P, Q = (float)f.Q,
             Clip = (float)s.Clip, Rederive = s.ClipRederivesEpsilon,
             X = (float)s.X, D = (float)s.D, E = (float)s.E, H1 = (float)s.H1, H2 = (float)s.H2, H3 = (float)s.H3, N = (float)s.N,
             VarianceChannels = s.VarianceChannels, VarianceMinLog = (float)s.VarianceMinLog, VarianceMaxLog = (float)s.VarianceMaxLog,
         };
+        if (s.LangevinRatio > 0)
+        {
+            Langevin(pool, s, a);
+            return;
+        }
+
         if (s.ThresholdRatio <= 0)
         {
             SamplerStep.Run(pool, a);
@@ -51,6 +57,56 @@ internal static unsafe class CpuSamplerStep
         }
     }
 
+    // The size of a Langevin step needs the norms first: one pass that writes eps, then one update per image with its own size.
+    private static void Langevin(WorkerPool pool, in SamplerStepArguments s, SamplerStep.Arguments a)
+    {
+        float* epsilon = a.DenoisedOut != null ? a.DenoisedOut : throw new ArgumentException("a Langevin step needs DenoisedOut as work space", nameof(s));
+        var first = a with { Next = epsilon, X = 0, D = 0, E = 1, History1 = null, History2 = null, History3 = null, Noise = null, DenoisedOut = null, EpsilonOut = null, SampleOut = null };
+        SamplerStep.Run(pool, first);
+        double gradient = 0, noise = 0;
+        for (int i = 0; s.BatchNorms && i < s.Images; i++)
+        {
+            gradient += Norm(epsilon + (long)i * s.Elements, s.Elements) / s.Images;
+            noise += Norm(a.Noise + (long)i * s.Elements, s.Elements) / s.Images;
+        }
+
+        for (int i = 0; i < s.Images; i++)
+        {
+            long at = (long)i * s.Elements;
+            double ratio = s.LangevinRatio * (s.BatchNorms ? noise / gradient : Norm(a.Noise + at, s.Elements) / Norm(epsilon + at, s.Elements)), size = 2 * ratio * ratio;
+            // eps is at hand, so it serves as a history term and the network's output is not read again.
+            SamplerStep.Run(pool, a with
+            {
+                Images = 1,
+                Sample = a.Sample + at,
+                Model = a.Model + at,
+                Unconditional = a.Unconditional == null ? null : a.Unconditional + at,
+                Next = a.Next + at,
+                Noise = a.Noise + at,
+                History1 = epsilon + at,
+                H1 = (float)(s.E * size),
+                E = 0,
+                History2 = null,
+                History3 = null,
+                DenoisedOut = null,
+                EpsilonOut = null,
+                SampleOut = null,
+                N = (float)(s.N * Math.Sqrt(2 * size)),
+            });
+        }
+    }
+
+    // 16 partial sums in a fixed order.
+    private static double Norm(float* x, int count)
+    {
+        double* lanes = stackalloc double[16];
+        new Span<double>(lanes, 16).Clear();
+        for (int i = 0; i < count; i++) lanes[i % 16] += (double)x[i] * x[i];
+        double sum = 0;
+        for (int i = 0; i < 16; i++) sum += lanes[i];
+        return Math.Sqrt(sum);
+    }
+
     private static float* At(DeviceBuffer? buffer) => buffer is null ? null : ((CpuBuffer)buffer).Floats;
 
     // Sorts its argument; linear interpolation between neighbours.
@@ -67,8 +123,8 @@ internal static unsafe class CpuSamplerStep
 /// <summary>A prediction as four numbers: denoised = A0 x + B0 m, eps = A1 x + B1 m; and eps = P x + Q denoised.</summary>
 public readonly record struct StepNumbers(double A0, double B0, double A1, double B1, double P, double Q)
 {
-    /// <summary>For x = alpha*x0 + sigma*eps and what the network predicts.</summary>
-    public static StepNumbers Of(in SamplerStepArguments s) => Of(s.Prediction, s.Alpha, s.Sigma);
+    /// <summary>As the update says, or for x = alpha*x0 + sigma*eps and what the network predicts.</summary>
+    public static StepNumbers Of(in SamplerStepArguments s) => s.Numbers ?? Of(s.Prediction, s.Alpha, s.Sigma);
 
     public static StepNumbers Of(Prediction prediction, double alpha, double sigma)
     {
