@@ -93,9 +93,10 @@ internal static class CommandLine
     private static int Dispatch(string[] args, CancellationToken cancellation, Action stopsItself)
     {
         Command generate = GenerateCommand.Create(cancellation), explain = ExplainCommand.Create(cancellation), profile = ProfileCommand.Create(cancellation), evaluate = EvaluateCommand.Create(cancellation);
+        var synth = SynthCommand.Create(cancellation);
         var root = new RootCommand("DiffusionCore: a diffusion engine in C#. Makes images, explains and measures its networks.")
         {
-            generate, DevicesCommand.Create(), InspectCommand.Create(), ScheduleCommand.Create(), explain, profile, RunCommand.Create(), evaluate,
+            generate, DevicesCommand.Create(), InspectCommand.Create(), ScheduleCommand.Create(), explain, profile, RunCommand.Create(), evaluate, synth,
         };
         if (args.Length == 0)
         {
@@ -107,7 +108,7 @@ internal static class CommandLine
         var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction && args is not ["--version"]) throw new UsageException(Explain(parsed));
         // These look at the cancellation as they go; a signal ends the others at once.
-        if (parsed.CommandResult.Command is { } command && (command == generate || command == explain || command == profile || command == evaluate)) stopsItself();
+        if (parsed.CommandResult.Command is { } command && (command == generate || command == explain || command == profile || command == evaluate || command == synth)) stopsItself();
         return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
     }
 

@@ -25,6 +25,12 @@ public static unsafe class HalfConversion
 
     public static void F32ToBF16(WorkerPool pool, float* src, ushort* dst, long n) => Launch(pool, src, dst, n, &NarrowBF16);
 
+    /// <summary>On the caller's thread.</summary>
+    public static void F32ToF16(float* src, ushort* dst, long n) => NarrowF16(src, dst, 0, n);
+
+    /// <summary>On the caller's thread.</summary>
+    public static void F32ToBF16(float* src, ushort* dst, long n) => NarrowBF16(src, dst, 0, n);
+
     private struct Arguments
     {
         public void* Source, Target;

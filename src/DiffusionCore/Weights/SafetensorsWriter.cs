@@ -8,6 +8,13 @@ namespace DiffusionCore.Weights;
 /// <summary>A tensor to be written.</summary>
 public sealed record TensorData(string Name, StorageType Type, long[] Dims, ReadOnlyMemory<byte> Data);
 
+/// <summary>What a header says of a tensor whose data is written apart.</summary>
+public sealed record TensorHeader(string Name, StorageType Type, long[] Dims)
+{
+    /// <summary>Types of whole bytes only.</summary>
+    public long Bytes => Dims.Aggregate(1L, (a, d) => checked(a * d)) * (Type.Bits() / 8);
+}
+
 /// <summary>Writes safetensors files: the most aligned types first, then by name, the header padded with spaces to a multiple of eight.</summary>
 public static class SafetensorsWriter
 {
@@ -36,6 +43,28 @@ public static class SafetensorsWriter
         return stream.ToArray();
     }
 
+    /// <summary>
+    /// The header of a file whose data the caller streams: prefix and JSON, and where each tensor's bytes go, counted from the header's end,
+    /// in the order in which the tensors are given. All are of one type; the file lists them as other writers do, by name.
+    /// </summary>
+    public static (byte[] Header, long[] Offsets) Header(IReadOnlyList<TensorHeader> tensors, IReadOnlyDictionary<string, string>? metadata)
+    {
+        if (tensors.Select(t => t.Type).Distinct().Count() > 1) throw new ArgumentException("the tensors are of several types", nameof(tensors));
+        int[] order = [.. Enumerable.Range(0, tensors.Count).OrderBy(i => tensors[i].Name, StringComparer.Ordinal)];
+        var offsets = new long[tensors.Count];
+        long offset = 0;
+        foreach (int i in order)
+        {
+            offsets[i] = offset;
+            offset += tensors[i].Bytes;
+        }
+
+        return (Header([.. order.Select(i => (tensors[i].Name, tensors[i].Type, tensors[i].Dims, tensors[i].Bytes))], metadata), offsets);
+    }
+
+    private static byte[] Header(TensorData[] tensors, IReadOnlyDictionary<string, string>? metadata) =>
+        Header([.. tensors.Select(t => (t.Name, t.Type, t.Dims, (long)t.Data.Length))], metadata);
+
     private static TensorData[] Order(IEnumerable<TensorData> tensors)
     {
         // By bytes of UTF-8, which is not the order of UTF-16 beyond the basic plane.
@@ -53,7 +82,7 @@ public static class SafetensorsWriter
         return list;
     }
 
-    private static byte[] Header(TensorData[] tensors, IReadOnlyDictionary<string, string>? metadata)
+    private static byte[] Header((string Name, StorageType Type, long[] Dims, long Bytes)[] tensors, IReadOnlyDictionary<string, string>? metadata)
     {
         var json = new StringBuilder("{");
         if (metadata is not null)
@@ -74,8 +103,8 @@ public static class SafetensorsWriter
         foreach (var t in tensors)
         {
             if (json.Length > 1) json.Append(',');
-            Quote(json, t.Name).Append(CultureInfo.InvariantCulture, $":{{\"dtype\":\"{t.Type.FileName()}\",\"shape\":[{string.Join(',', t.Dims)}],\"data_offsets\":[{offset},{offset + t.Data.Length}]}}");
-            offset += t.Data.Length;
+            Quote(json, t.Name).Append(CultureInfo.InvariantCulture, $":{{\"dtype\":\"{t.Type.FileName()}\",\"shape\":[{string.Join(',', t.Dims)}],\"data_offsets\":[{offset},{offset + t.Bytes}]}}");
+            offset += t.Bytes;
         }
 
         byte[] body = Strict.GetBytes(json.Append('}').ToString());
