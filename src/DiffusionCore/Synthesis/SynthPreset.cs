@@ -128,8 +128,10 @@ public sealed record SynthPreset
 
     private static SynthComponent Text(string folder, ClipTextPlan p) => new(folder, "transformers", p.Class, p.Config, p.Tensors());
 
+    private static (string Class, Action<Utf8JsonWriter> Write) Schedule(string name, string prediction) => (name, w => WriteSchedule(w, name, prediction));
+
     // The schedule that all of Stable Diffusion was trained with (Rombach et al. 2022).
-    private static (string Class, Action<Utf8JsonWriter> Write) Schedule(string name, string prediction) => (name, w =>
+    private static void WriteSchedule(Utf8JsonWriter w, string name, string prediction)
     {
         w.WriteNumber("num_train_timesteps", 1000);
         w.WriteNumber("beta_start", 0.00085);
@@ -145,5 +147,5 @@ public sealed record SynthPreset
         }
 
         if (name == "PNDMScheduler") w.WriteBoolean("skip_prk_steps", true);
-    });
+    }
 }
