@@ -111,6 +111,7 @@ public static partial class Interpreter
         AttentionOp attention => Attention(attention, x, y.Shape),
         GroupNormOp norm => GroupNorm(norm, x),
         LayerNormOp norm => LayerNorm(norm, x),
+        RmsNormOp norm => RmsNorm(norm, x),
         SoftmaxOp => Softmax(x[0]),
         UnaryOp unary => Array.ConvertAll(x[0].Data, v => Apply(unary.Function, v)),
         BinaryOp binary => Combine(binary.Function, x, y.Shape),

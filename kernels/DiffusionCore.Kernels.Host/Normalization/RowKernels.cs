@@ -1,7 +1,7 @@
 // Layer normalisation, RMS normalisation and softmax over rows.
 //
 //   layer norm  y = (x - mu)/sqrt(var + eps) * gamma + beta over the last axis
-//   rms norm    y = x/sqrt(mean(x^2) + eps) * gamma
+//   rms norm    y = x/sqrt(mean(x^2) + eps) * gamma, or x/(sqrt(mean(x^2)) + eps) * gamma
 //   softmax     y = e^(x - max) / sum e^(x - max)
 //   x, y: [rows, C] with a pitch; gamma, beta: [C] or null.
 //
@@ -30,10 +30,12 @@ public static unsafe class RmsNorm
 {
     /// <param name="gamma">[channels] or null for 1.</param>
     /// <param name="y">May be <paramref name="x"/>.</param>
-    public static void Run(WorkerPool pool, float* x, long ldx, float* y, long ldy, int rows, int channels, float* gamma, float epsilon)
+    /// <param name="outside">Whether epsilon is added to the root instead of to the mean square.</param>
+    public static void Run(WorkerPool pool, float* x, long ldx, float* y, long ldy, int rows, int channels, float* gamma, float epsilon, bool outside = false)
     {
         var s = new RowArguments { X = x, Y = y, LdX = ldx, LdY = ldy, Rows = rows, Channels = channels, Gamma = gamma, Epsilon = epsilon };
-        RowArguments.Launch<RmsNormRow>(pool, ref s);
+        if (outside) RowArguments.Launch<RmsNormOutsideRow>(pool, ref s);
+        else RowArguments.Launch<RmsNormRow>(pool, ref s);
     }
 }
 
@@ -166,6 +168,13 @@ internal readonly struct RmsNormRow : IRow
     public static unsafe void Apply<V>(in RowArguments s, float* x, float* y)
         where V : unmanaged, ISimd16<V> =>
         RowArguments.Write<V>(s, x, y, 0, 0, 1 / MathF.Sqrt(RowArguments.Sum<V>(x, s.Channels, 0, squared: true) / s.Channels + s.Epsilon));
+}
+
+internal readonly struct RmsNormOutsideRow : IRow
+{
+    public static unsafe void Apply<V>(in RowArguments s, float* x, float* y)
+        where V : unmanaged, ISimd16<V> =>
+        RowArguments.Write<V>(s, x, y, 0, 0, 1 / (MathF.Sqrt(RowArguments.Sum<V>(x, s.Channels, 0, squared: true) / s.Channels) + s.Epsilon));
 }
 
 internal readonly struct SoftmaxRow : IRow

@@ -37,6 +37,25 @@ public sealed record LayerNormOp(float Epsilon, bool Affine = true) : Op
     public override Cost Cost(ReadOnlySpan<TensorType> x, TensorType y) => new(7.0 * y.Shape.Count, Traffic(x, y));
 }
 
+/// <summary>
+/// Division by the root of the mean square over the last axis (Zhang and Sennrich 2019), then * gamma where Affine is set. x: [..., C], gamma: [C].
+/// Epsilon is added to the mean square, or to its root where Outside is set.
+/// </summary>
+public sealed record RmsNormOp(float Epsilon, bool Affine = true, bool Outside = false) : Op
+{
+    public override string Name => "rms_norm";
+
+    public override TensorType Infer(ReadOnlySpan<TensorType> x)
+    {
+        Operands(x, Affine ? 2 : 1);
+        Require(x[0].Shape.Rank >= 1, "x [..., C] is needed", x);
+        Require(!Affine || x[1].Shape == new Shape(x[0].Shape[-1]), "gamma needs shape [C]", x);
+        return new TensorType(x[0].Shape, DType.F32);
+    }
+
+    public override Cost Cost(ReadOnlySpan<TensorType> x, TensorType y) => new(4.0 * y.Shape.Count, Traffic(x, y));
+}
+
 /// <summary>softmax over the last axis.</summary>
 public sealed record SoftmaxOp : Op
 {

@@ -27,6 +27,14 @@ public class GoldenConditionalTests
     [InlineData("adm_unet")]
     [InlineData("adm_unet_c")]
     [InlineData("frido_pyunet")]
+    [InlineData("edm_songunet_ddpmpp")]
+    [InlineData("edm_songunet_ncsnpp")]
+    [InlineData("edm_dhariwal")]
+    [InlineData("edm_iddpm")]
+    [InlineData("edm2_unet")]
+    [InlineData("song_ddpmpp_vp")]
+    [InlineData("song_ncsnpp_skip_b")]
+    [InlineData("song_ncsnpp_ve")]
     public void A_network_gives_the_numbers_of_the_peer(string name)
     {
         using var model = GoldenModel.Open(name);

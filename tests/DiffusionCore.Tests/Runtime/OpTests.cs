@@ -33,6 +33,8 @@ public class OpTests
         ["group norm silu"] = (g => g.Output("y", g.Silu(g.GroupNorm(In(g, "x", 1, 33, 17), W(g, "w", 17), W(g, "b", 17), 17, 1e-5))), 3e-6),
         ["group norm modulated"] = (Modulated, 3e-6),
         ["layer norm"] = (g => g.Output("y", g.Add(new LayerNormOp(1e-5f), In(g, "x", 5, 111), W(g, "w", 111), W(g, "b", 111))), 2e-6),
+        ["rms norm"] = (g => g.Output("y", g.Add(new RmsNormOp(1e-6f), In(g, "x", 5, 111), W(g, "w", 111))), 2e-6),
+        ["rms norm of small numbers"] = (g => g.Output("y", g.Add(new RmsNormOp(1e-4f, Affine: false, Outside: true), g.Affine(In(g, "x", 3, 7, 16), 1e-3))), 2e-6),
         ["softmax"] = (g => g.Output("y", g.Softmax(In(g, "x", 7, 97))), 1e-6),
         ["geglu"] = (Geglu, 2e-6),
         ["add broadcast"] = (g => g.Output("y", g.Plus(In(g, "a", 3, 1, 5, 33), In(g, "b", 4, 1, 33))), 1e-7),

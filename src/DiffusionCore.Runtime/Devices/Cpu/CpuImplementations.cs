@@ -13,6 +13,7 @@ internal static class CpuImplementations
             AttentionOp => [new CpuAttention(device)],
             GroupNormOp or FusedGroupNormOp => [new CpuGroupNorm(device)],
             LayerNormOp => [new CpuLayerNorm()],
+            RmsNormOp => [new CpuRmsNorm()],
             SoftmaxOp => [new CpuSoftmax()],
             UnaryOp => [new CpuUnary()],
             BinaryOp => [new CpuBinary()],
