@@ -3,10 +3,19 @@ using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Weights;
 
+/// <summary>A tensor that is made of stored ones.</summary>
+public interface IDerivedWeight : IWeightSource
+{
+    /// <summary>What it is made of.</summary>
+    IReadOnlyList<IWeightSource> Sources { get; }
+}
+
 /// <summary>Rows of another tensor, in any order, in its stored type: a fused projection taken apart.</summary>
 /// <param name="rows">Row of the source for each row of this one; a row is everything after the first axis.</param>
-public sealed class WeightRows(IWeightSource source, string part, int[] rows) : IWeightSource
+public sealed class WeightRows(IWeightSource source, string part, int[] rows) : IDerivedWeight
 {
+    public IReadOnlyList<IWeightSource> Sources { get; } = [source];
+
     public string Name => $"{source.Name}[{part}]";
 
     public TensorType Type => source.Type with { Shape = source.Type.Shape.With(0, rows.Length) };
@@ -21,8 +30,12 @@ public sealed class WeightRows(IWeightSource source, string part, int[] rows) : 
 }
 
 /// <summary>A tensor computed from others when it is loaded; F32.</summary>
-public sealed class ComputedWeight(string name, Shape shape, Func<double[]> compute) : IWeightSource
+/// <param name="compute">Its elements, row by row.</param>
+/// <param name="sources">What they are computed from.</param>
+public sealed class ComputedWeight(string name, Shape shape, Func<double[]> compute, params IReadOnlyList<IWeightSource> sources) : IDerivedWeight
 {
+    public IReadOnlyList<IWeightSource> Sources => sources;
+
     public string Name => name;
 
     public TensorType Type => new(shape, DType.F32);

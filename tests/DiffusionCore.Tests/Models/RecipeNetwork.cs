@@ -24,7 +24,7 @@ internal sealed class RecipeNetwork<T> : IDisposable
         using var empty = Checkpoint.Open(folder["empty"]);
         var draft = new Graph();
         record(create(WeightScope.Of(empty, Label), file), draft);
-        var tensors = draft.Nodes.Select(n => n.Op).OfType<WeightOp>().Select(w => Tensor(w.Source.Name[(Label.Length + 1)..], w.Source.Type.Shape.ToArray()));
+        var tensors = draft.Nodes.Select(n => n.Op).OfType<WeightOp>().SelectMany(w => Stored(w.Source)).Distinct().Select(s => Tensor(s.Name[(Label.Length + 1)..], s.Type.Shape.ToArray()));
         folder.Write("model.safetensors", SafetensorsWriter.ToArray(tensors));
         checkpoint = Checkpoint.Open(folder.Path);
         var scope = WeightScope.Of(checkpoint, Label);
@@ -50,6 +50,8 @@ internal sealed class RecipeNetwork<T> : IDisposable
 
     /// <summary>What the golden models take as the input of that name: 1.7 s, s in [-1, 1) by the recipe.</summary>
     public static double[] Numbers(string input, long count) => Array.ConvertAll(GoldenModel.Recipe("input:" + input, [count]), v => 17.0 * v);
+
+    private static IEnumerable<IWeightSource> Stored(IWeightSource source) => source is IDerivedWeight derived ? derived.Sources.SelectMany(Stored) : [source];
 
     private static TensorData Tensor(string name, long[] dims) => new(name, StorageType.F32, dims, MemoryMarshal.AsBytes(GoldenModel.Recipe(name, dims).AsSpan()).ToArray());
 

@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using DiffusionCore.Models;
 using DiffusionCore.Runtime;
 using DiffusionCore.Tests.Runtime;
@@ -18,12 +17,7 @@ public class UNet2DConditionTests
          "cross_attention_dim": 12, "attention_head_dim": 2}
         """;
 
-    private static string Config(string changes = "")
-    {
-        var fields = JsonNode.Parse(Base)!.AsObject();
-        foreach (var (name, value) in JsonNode.Parse($"{{{changes}}}")!.AsObject()) fields[name] = value?.DeepClone();
-        return fields.ToJsonString();
-    }
+    private static string Config(string changes = "") => ConfigText.With(Base, changes);
 
     private static readonly Dictionary<string, double[]> Given = new() { ["t"] = [417], ["classes"] = [1, 2], ["mask"] = [1, 1, 0, 1, 0, 1, 0, 0, 0, 1] };
 

@@ -55,7 +55,7 @@ internal static class MagnitudeWeight
             }
 
             return w;
-        });
+        }, gain is null ? [raw] : [raw, gain]);
     }
 }
 

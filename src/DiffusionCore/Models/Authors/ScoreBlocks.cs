@@ -89,7 +89,7 @@ internal sealed class ScoreLinear
             for (int i = 0; i < channels; i++)
                 for (int j = 0; j < channels; j++) y[j * channels + i] = x[i * channels + j];
             return y;
-        });
+        }, stored);
     }
 
     public Value Record(Graph g, Value x) => g.Linear(x, g.Weight(weight), g.Weight(bias));
