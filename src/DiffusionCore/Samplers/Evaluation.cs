@@ -64,6 +64,12 @@ public sealed record Evaluation
     /// <summary>Whether the network is evaluated. Where not, D and E are 0: noise between steps, the way back from a step that was too long.</summary>
     public bool Evaluates { get; init; } = true;
 
+    /// <summary>Without an evaluation: whether the network's last output is read again, with the latent as it was there. D and E may differ from 0 then.</summary>
+    public bool Rereads { get; init; }
+
+    /// <summary>The guidance scale of this evaluation is Factor * scale + Offset; (0, 0) reads the unconditional branch alone. Null for the scale itself.</summary>
+    public GuidanceRule? Guidance { get; init; }
+
     /// <summary>
     /// The noise is the increment of one Brownian path between these noise levels, over the root of their distance; null for noise of its own.
     /// </summary>
@@ -100,6 +106,12 @@ public sealed record Evaluation
     public int Step { get; init; }
 }
 
+/// <summary>A change of the guidance scale: w' = Factor*w + Offset.</summary>
+public readonly record struct GuidanceRule(double Factor, double Offset)
+{
+    public double Of(double scale) => Factor * scale + Offset;
+}
+
 /// <summary>A whole run as numbers: evaluations in order, and how the noise starts.</summary>
 public sealed record SamplerPlan
 {
@@ -134,6 +146,9 @@ public sealed record SamplerPlan
 
     /// <summary>Whether the norms of a Langevin step are means over the batch, as in the published code, so that its images depend on each other.</summary>
     public bool BatchNorms { get; init; }
+
+    /// <summary>Whether the run needs the network's unconditional answer whatever the guidance scale.</summary>
+    public bool NeedsUnconditional { get; init; }
 
     public bool Clips => ThresholdRatio > 0 || !double.IsPositiveInfinity(Clip);
 

@@ -12,24 +12,29 @@ public static class HostSampler
     /// </param>
     /// <param name="noise">Called once per evaluation that draws noise; fills its argument.</param>
     /// <param name="path">Called in place of <paramref name="noise"/> where the noise belongs to an interval of a Brownian path (from, to, z).</param>
+    /// <param name="unconditional">The other branch of guidance, u + guidance*(network - u); null where there is none.</param>
     /// <param name="images">Images in x; a dynamic threshold belongs to one image.</param>
     /// <param name="after">Called after each update with the evaluation and the new latents.</param>
     /// <param name="known">The image of which a part is given, for plans that say Known.</param>
     /// <param name="mask">1 where it is given, 0 where not.</param>
     public static double[] Run(
         SamplerPlan plan, double[] x, Func<double[], double, double[]> network, Action<double[]>? noise = null, int images = 1, Action<Evaluation, double[]>? after = null,
-        Action<double, double, double[]>? path = null, double[]? known = null, double[]? mask = null)
+        Action<double, double, double[]>? path = null, double[]? known = null, double[]? mask = null, Func<double[], double, double[]>? unconditional = null, double guidance = 1)
     {
         x = (double[])x.Clone();
         int elements = x.Length / images;
         var slots = new double[plan.Slots][];
         var z = new double[x.Length];
+        double[] conditional = [];
+        double[]? other = null;
         var run = plan.Start();
         for (var e = run.Next(double.NaN); e is not null; e = run.Next(Measured(e, x, slots)))
         {
-            double[] output = e.Evaluates ? network(Array.ConvertAll(x, v => e.InputScale * v), e.Time) : new double[x.Length];
+            double[] input = Array.ConvertAll(x, v => e.InputScale * v);
+            if (e.Evaluates) (conditional, other) = (network(input, e.Time), unconditional?.Invoke(input, e.Time));
+            double[] output = !e.Evaluates && !e.Rereads ? new double[x.Length] : other is null ? conditional : Guided(conditional, other, e.Guidance?.Of(guidance) ?? guidance);
             double[] m = Half(output, x.Length, elements, 0), variance = Half(output, x.Length, elements, 1);
-            var numbers = e.Evaluates ? e.Reading ?? StepNumbers.Of(plan.Prediction, e.Alpha, e.Sigma) : default;
+            var numbers = e.Evaluates || e.Rereads ? e.Reading ?? StepNumbers.Of(plan.Prediction, e.Alpha, e.Sigma) : default;
             var denoised = new double[x.Length];
             var epsilon = new double[x.Length];
             for (int i = 0; i < x.Length; i++)
@@ -38,7 +43,7 @@ public static class HostSampler
                 epsilon[i] = numbers.A1 * x[i] + numbers.B1 * m[i];
             }
 
-            for (int image = 0; image < images && e.Evaluates; image++) Clip(plan, denoised.AsSpan(image * elements, elements));
+            for (int image = 0; image < images && (e.Evaluates || e.Rereads); image++) Clip(plan, denoised.AsSpan(image * elements, elements));
             if (plan.ClipRederivesEpsilon && plan.Clips)
             {
                 for (int i = 0; i < x.Length; i++) epsilon[i] = numbers.P * x[i] + numbers.Q * denoised[i];
@@ -65,6 +70,8 @@ public static class HostSampler
 
         return x;
     }
+
+    private static double[] Guided(double[] conditional, double[] unconditional, double scale) => [.. conditional.Select((c, i) => unconditional[i] + scale * (c - unconditional[i]))];
 
     private static double Measured(Evaluation e, double[] x, double[][] slots) =>
         e.Measure is { } m ? m.Of<double>(x, slots[m.Slot], slots[m.Reference]) : double.NaN;

@@ -9,6 +9,7 @@ namespace DiffusionCore.Samplers.KDiffusion;
 internal sealed class KDpmAdaptiveRun(NoiseLevels levels, KOptions options, int order) : AdaptiveRun
 {
     private const double EndTolerance = 1e-5;
+    private const double Relative = 0.05, Absolute = 0.0078;
     private const double Half = 1.0 / 2, Third = 1.0 / 3, TwoThirds = 2.0 / 3;
 
     protected override IEnumerable<Evaluation> Evaluations()
@@ -49,6 +50,6 @@ internal sealed class KDpmAdaptiveRun(NoiseLevels levels, KOptions options, int 
             step++;
         }
 
-        Measure Error() => new(MeasureKind.ErrorToMaximum, low, previous, options.AbsoluteTolerance, options.RelativeTolerance);
+        Measure Error() => new(MeasureKind.ErrorToMaximum, low, previous, options.AbsoluteTolerance ?? Absolute, options.RelativeTolerance ?? Relative);
     }
 }

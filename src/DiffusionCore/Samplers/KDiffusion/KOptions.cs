@@ -1,4 +1,5 @@
 using DiffusionCore.Runtime;
+using DiffusionCore.Samplers.Sde;
 
 namespace DiffusionCore.Samplers.KDiffusion;
 
@@ -18,7 +19,7 @@ public sealed record KOptions
 
     public double ChurnMaximum { get; init; } = double.PositiveInfinity;
 
-    /// <summary>Order of linear multistep (1 to 8; 4 by default) and of the adaptive solver (2 or 3; 3 by default).</summary>
+    /// <summary>Order of linear multistep (1 to 8; 4 by default), the adaptive solver (2 or 3; 3) and er_sde (1 to 3; 3).</summary>
     public int? Order { get; init; }
 
     /// <summary>Where the inner evaluation of a two-stage step lies, as a share of the step in ln sigma.</summary>
@@ -27,10 +28,16 @@ public sealed record KOptions
     /// <summary>Second-order correction of the SDE forms: heun, else midpoint.</summary>
     public bool Heun { get; init; }
 
-    /// <summary>Tolerances of adaptive steps.</summary>
-    public double RelativeTolerance { get; init; } = 0.05;
+    /// <summary>Gradient estimation: weight of the new direction, 2 by default.</summary>
+    public double? Gamma { get; init; }
 
-    public double AbsoluteTolerance { get; init; } = 0.0078;
+    /// <summary>Restart: the intervals; null for those that A1111 chooses from 20 steps on.</summary>
+    public IReadOnlyList<RestartInterval>? Restarts { get; init; }
+
+    /// <summary>Tolerances of adaptive steps: 0.05 and 0.0078 for dpm_adaptive, 1e-5 both for rk45, where null.</summary>
+    public double? RelativeTolerance { get; init; }
+
+    public double? AbsoluteTolerance { get; init; }
 
     /// <summary>First step of the adaptive solver in ln sigma.</summary>
     public double FirstStep { get; init; } = 0.05;
@@ -52,8 +59,9 @@ public sealed record KOptions
         Range("churn", Churn, 0, 1e6);
         if (!(ChurnMinimum <= ChurnMaximum)) throw new UsageException(FormattableString.Invariant($"churn: the least noise level {ChurnMinimum} lies above the largest {ChurnMaximum}"));
         Range("r", R, 1e-3, 1);
-        Range("rtol", RelativeTolerance, 0, 1);
-        Range("atol", AbsoluteTolerance, 1e-12, 1e3);
+        Range("gamma", Gamma ?? 1, 0, 10);
+        Range("rtol", RelativeTolerance ?? 0, 0, 1);
+        Range("atol", AbsoluteTolerance ?? 1, 1e-12, 1e3);
         Range("first step", FirstStep, 1e-6, 1e3);
         Range("accept safety", AcceptSafety, 1e-3, 1);
     }

@@ -1,4 +1,6 @@
 using DiffusionCore.Runtime;
+using DiffusionCore.Samplers.Ode;
+using DiffusionCore.Samplers.Sde;
 
 namespace DiffusionCore.Samplers.KDiffusion;
 
@@ -20,6 +22,19 @@ public static class KSampler
         ("dpmpp_2m", KDpmpp2M.Plan, false),
         ("dpmpp_2m_sde", KDpmpp2M.PlanSde, true),
         ("dpmpp_3m_sde", KDpmpp2M.PlanSde3, true),
+        ("res_multistep", (l, o) => ResMultistep.Plan(l, o with { Eta = 0 }), false),
+        ("res_multistep_ancestral", (l, o) => ResMultistep.Plan(l, o with { Eta = o.Eta ?? 1 }) with { Name = "res_multistep_ancestral" }, true),
+        ("gradient_estimation", GradientEstimation.Plan, false),
+        ("rk45", ProbabilityFlow.Plan, false),
+        ("seeds_2", Seeds.Plan2, true),
+        ("seeds_3", Seeds.Plan3, true),
+        ("er_sde", ErSde.Plan, false),
+        ("restart", Restart.Plan, false),
+        ("gddim", GDdim.Plan, true),
+        ("euler_cfg_pp", KCfgPlusPlus.PlanEuler, false),
+        ("euler_ancestral_cfg_pp", KCfgPlusPlus.PlanEulerAncestral, true),
+        ("dpmpp_2m_cfg_pp", KCfgPlusPlus.PlanDpmpp2M, false),
+        ("res_multistep_cfg_pp", KCfgPlusPlus.PlanResMultistep, false),
     ];
 
     public static IReadOnlyList<string> Names { get; } = [.. Table.Select(r => r.Name)];
@@ -32,9 +47,11 @@ public static class KSampler
         if (row.Plan is null) throw new UsageException($"sampler '{name}' is unknown{Suggestion.Hint(name, [.. Names])}");
         levels.Check();
         options.Check();
-        if (options.Eta > 0 && !row.Noisy) throw new UsageException(FormattableString.Invariant($"eta: {name} is deterministic and adds no noise, found {options.Eta}"));
+        if (options.Eta > 0 && !row.Noisy) throw new UsageException(FormattableString.Invariant($"eta: {name} is deterministic and takes no share of noise, found {options.Eta}"));
         if (options.Churn > 0 && name is not ("euler" or "heun" or "dpm_2")) throw new UsageException($"churn: {name} has none; it belongs to euler, heun and dpm_2");
-        if (options.Order is not null && name is not ("lms" or "dpm_adaptive")) throw new UsageException($"order: {name} has none to choose; it belongs to lms and dpm_adaptive");
+        if (options.Order is not null && name is not ("lms" or "dpm_adaptive" or "er_sde")) throw new UsageException($"order: {name} has none to choose; it belongs to lms, dpm_adaptive and er_sde");
+        if (options.Gamma is not null && name != "gradient_estimation") throw new UsageException($"gamma: {name} has none; it belongs to gradient_estimation");
+        if (options.Restarts is not null && name != "restart") throw new UsageException($"restart: {name} has none; it belongs to restart");
         return row.Plan(levels, options);
     }
 }

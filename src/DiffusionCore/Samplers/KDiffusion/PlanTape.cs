@@ -24,9 +24,27 @@ internal sealed class PlanTape(NoiseLevels levels)
         Add(levels.Without(step) with { X = 1, N = amount, DrawsNoise = true, NoiseInterval = interval });
     }
 
+    /// <summary>
+    /// An update with both branches of guidance, D on the guided estimate and <paramref name="unconditional"/> on the unconditional one. Both are lines
+    /// in one number: D*(u + w(c - u)) + U*u = (D + U)*(u + w'(c - u)) with w' = w D/(D + U).
+    /// </summary>
+    /// <param name="keepSlot">Slot that receives the unconditional estimate, or null.</param>
+    public void AddPlusPlus(Evaluation e, double unconditional, int? keepSlot = null)
+    {
+        double both = e.D + unconditional;
+        var update = e with { D = both, Guidance = new GuidanceRule(e.D / both, 0) };
+        if (keepSlot is { } slot)
+        {
+            Add(levels.At(e.Sigma, e.Step - levels.FirstStep) with { D = 1, Target = slot, Guidance = new GuidanceRule(0, 0) });
+            update = update with { Evaluates = false, Rereads = true };
+        }
+
+        Add(update);
+    }
+
     public SamplerPlan Plan(string name, int slots = 0) => new()
     {
         Name = name, Prediction = levels.Prediction, Evaluations = evaluations, Steps = levels.Steps + levels.FirstStep, Slots = slots, Sigmas = levels.Sigmas,
-        Timesteps = [.. evaluations.Where(e => e.Evaluates).Select(e => e.Time)], InitialSigma = levels.Maximum, ClipRederivesEpsilon = true,
+        Timesteps = [.. evaluations.Where(e => e.Evaluates).Select(e => e.Time)], InitialSigma = levels.Maximum, ClipRederivesEpsilon = true, NeedsUnconditional = evaluations.Exists(e => e.Guidance is not null),
     };
 }
