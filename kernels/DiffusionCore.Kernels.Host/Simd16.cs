@@ -17,6 +17,9 @@ public unsafe interface ISimd16<TSelf>
     static abstract TSelf Create(float value);
     static abstract TSelf Load(float* src);
     static abstract void Store(TSelf value, float* dst);
+
+    /// <summary>A store past the caches; dst must be aligned to 64 bytes. <see cref="HostIsa.FenceStores"/> before another thread reads.</summary>
+    static abstract void StoreStreaming(TSelf value, float* dst);
     static abstract TSelf operator +(TSelf a, TSelf b);
     static abstract TSelf operator -(TSelf a, TSelf b);
     static abstract TSelf operator *(TSelf a, TSelf b);
@@ -66,6 +69,8 @@ public readonly unsafe struct Simd16Avx512(Vector512<float> value) : ISimd16<Sim
     public static Simd16Avx512 Load(float* src) => new(Vector512.Load(src));
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Simd16Avx512 value, float* dst) => value.v.Store(dst);
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreStreaming(Simd16Avx512 value, float* dst) => value.v.StoreAlignedNonTemporal(dst);
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd16Avx512 operator +(Simd16Avx512 a, Simd16Avx512 b) => new(Avx512F.Add(a.v, b.v));
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -120,6 +125,8 @@ public readonly unsafe struct Simd16Avx2(Vector256<float> low, Vector256<float> 
     public static Simd16Avx2 Load(float* src) => new(Vector256.Load(src), Vector256.Load(src + 8));
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Simd16Avx2 value, float* dst) { value.lo.Store(dst); value.hi.Store(dst + 8); }
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void StoreStreaming(Simd16Avx2 value, float* dst) { value.lo.StoreAlignedNonTemporal(dst); value.hi.StoreAlignedNonTemporal(dst + 8); }
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Simd16Avx2 operator +(Simd16Avx2 a, Simd16Avx2 b) => new(Avx.Add(a.lo, b.lo), Avx.Add(a.hi, b.hi));
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -222,6 +229,8 @@ public unsafe struct Simd16Scalar : ISimd16<Simd16Scalar>
     {
         for (int i = 0; i < 16; i++) dst[i] = value.x[i];
     }
+
+    public static void StoreStreaming(Simd16Scalar value, float* dst) => Store(value, dst);
 
     public static Simd16Scalar operator +(Simd16Scalar a, Simd16Scalar b)
     {

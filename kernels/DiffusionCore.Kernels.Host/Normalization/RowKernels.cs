@@ -6,7 +6,7 @@
 //   x, y: [rows, C] with a pitch; gamma, beta: [C] or null.
 //
 // Work split  rows, several per item.
-// Numerics    sums over sixteen lanes and one tree; two passes for the variance, because E[x^2] - mu^2 cancels when |mu| >> sigma, and
+// Numerics    sums over sixteen lanes, two or four chains and one tree; two passes for the variance, because E[x^2] - mu^2 cancels when |mu| >> sigma, and
 //             the mean is taken about the row's first element for the same reason; what its rounding to float leaves out is a second
 //             number, subtracted too. The last partial vector is padded so that it adds nothing. A row of -infinity alone gives zeros.
 // Roofline    8 bytes per element when the row fits L1: memory bound; softmax a dozen flops more.
@@ -104,6 +104,13 @@ internal unsafe struct RowArguments
     {
         V m = V.Create(mean), r = V.Create(rest), f = V.Create(factor);
         int c = 0;
+        if (s.Gamma != null && s.Beta != null)
+        {
+            for (; c + 16 <= s.Channels; c += 16) V.Store(V.MultiplyAdd((V.Load(x + c) - m - r) * f, V.Load(s.Gamma + c), V.Load(s.Beta + c)), y + c);
+            for (; c < s.Channels; c++) y[c] = MathF.FusedMultiplyAdd((x[c] - mean - rest) * factor, s.Gamma[c], s.Beta[c]);
+            return;
+        }
+
         for (; c + 16 <= s.Channels; c += 16)
         {
             V v = (V.Load(x + c) - m - r) * f;
@@ -121,23 +128,39 @@ internal unsafe struct RowArguments
         }
     }
 
-    /// <summary>Sum over a row of x - k, or of its square.</summary>
+    /// <summary>Sum over a row of x - k, or of its square: four chains of sixteen lanes, then the rest, then one tree.</summary>
     public static float Sum<V>(float* x, int n, float k, bool squared)
         where V : unmanaged, ISimd16<V>
     {
-        V shift = V.Create(k), sum = V.Create(0f);
+        V shift = V.Create(k), sum = V.Create(0f), s1 = sum, s2 = sum, s3 = sum;
         int c = 0;
         if (squared)
         {
-            for (; c + 16 <= n; c += 16)
+            for (; c + 64 <= n; c += 64)
             {
-                V d = V.Load(x + c) - shift;
-                sum = V.MultiplyAdd(d, d, sum);
+                V d0 = V.Load(x + c) - shift, d1 = V.Load(x + c + 16) - shift, d2 = V.Load(x + c + 32) - shift, d3 = V.Load(x + c + 48) - shift;
+                sum = V.MultiplyAdd(d0, d0, sum);
+                s1 = V.MultiplyAdd(d1, d1, s1);
+                s2 = V.MultiplyAdd(d2, d2, s2);
+                s3 = V.MultiplyAdd(d3, d3, s3);
             }
         }
         else
         {
-            for (; c + 16 <= n; c += 16) sum += V.Load(x + c) - shift;
+            for (; c + 64 <= n; c += 64)
+            {
+                sum += V.Load(x + c) - shift;
+                s1 += V.Load(x + c + 16) - shift;
+                s2 += V.Load(x + c + 32) - shift;
+                s3 += V.Load(x + c + 48) - shift;
+            }
+        }
+
+        sum = sum + s1 + (s2 + s3);
+        for (; c + 16 <= n; c += 16)
+        {
+            V d = V.Load(x + c) - shift;
+            sum = squared ? V.MultiplyAdd(d, d, sum) : sum + d;
         }
 
         if (c < n)
@@ -149,6 +172,33 @@ internal unsafe struct RowArguments
 
         return V.ReduceAdd(sum);
     }
+
+    /// <summary>Both sums in one pass, two chains each.</summary>
+    public static void Moments<V>(float* x, int n, float k, out float sum, out float square)
+        where V : unmanaged, ISimd16<V>
+    {
+        V shift = V.Create(k), a0 = V.Create(0f), a1 = a0, b0 = a0, b1 = a0;
+        int c = 0;
+        for (; c + 32 <= n; c += 32)
+        {
+            V d0 = V.Load(x + c) - shift, d1 = V.Load(x + c + 16) - shift;
+            a0 += d0;
+            a1 += d1;
+            b0 = V.MultiplyAdd(d0, d0, b0);
+            b1 = V.MultiplyAdd(d1, d1, b1);
+        }
+
+        float* buffer = stackalloc float[16];
+        for (; c < n; c += 16)
+        {
+            V d = (c + 16 <= n ? V.Load(x + c) : LoadPart<V>(x + c, n - c, k, buffer)) - shift;
+            a0 += d;
+            b0 = V.MultiplyAdd(d, d, b0);
+        }
+
+        sum = V.ReduceAdd(a0 + a1);
+        square = V.ReduceAdd(b0 + b1);
+    }
 }
 
 internal readonly struct LayerNormRow : IRow
@@ -157,8 +207,9 @@ internal readonly struct LayerNormRow : IRow
         where V : unmanaged, ISimd16<V>
     {
         float mean = x[0] + RowArguments.Sum<V>(x, s.Channels, x[0], squared: false) / s.Channels;
-        float rest = RowArguments.Sum<V>(x, s.Channels, mean, squared: false) / s.Channels;     // what rounding the mean to float left out
-        float variance = MathF.Max(0, RowArguments.Sum<V>(x, s.Channels, mean, squared: true) / s.Channels - rest * rest);
+        RowArguments.Moments<V>(x, s.Channels, mean, out float sum, out float square);
+        float rest = sum / s.Channels;      // what rounding the mean to float left out
+        float variance = MathF.Max(0, square / s.Channels - rest * rest);
         RowArguments.Write<V>(s, x, y, mean, rest, 1 / MathF.Sqrt(variance + s.Epsilon));
     }
 }
