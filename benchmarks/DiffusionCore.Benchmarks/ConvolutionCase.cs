@@ -30,12 +30,12 @@ public sealed unsafe class ConvolutionCase(string name, int channels, int output
     /// <summary>[O, C, k, k].</summary>
     public float* Weights { get; private set; }
 
-    /// <summary>0 direct, else the tile; -1 asks the table.</summary>
+    /// <summary>0 direct, 1 few outputs, else Winograd's tile; -1 asks the table.</summary>
     public int Tile { get; init; } = -1;
 
     private int Chosen => Tile >= 0 ? Tile : (int)ConvolutionChoice.Of(shape, exact: false);
 
-    public override string Kernel => Chosen == 0 ? "direct" : $"winograd F{Chosen}";
+    public override string Kernel => Chosen == 0 ? "direct" : Chosen == 1 ? "few outputs" : $"winograd F{Chosen}";
 
     public override double Flops => 2.0 * batch * size * size * channels * outputs * kernel * kernel;
 
@@ -56,13 +56,14 @@ public sealed unsafe class ConvolutionCase(string name, int channels, int output
         Weights = Filled((long)outputs * channels * kernel * kernel, 3, 1 / MathF.Sqrt(channels * kernel * kernel));
         packed = Allocate(PackedWeights.Bytes(outputs, channels, kernel * kernel, type));
         PackedWeights.Pack(Stored(Weights, (long)outputs * channels * kernel * kernel, type), type, outputs, channels, kernel * kernel, packed);
-        scratch = Allocate(Chosen == 0 ? Convolution.ScratchBytes(shape, type, pool.Count) : Winograd.ScratchBytes(shape, (WinogradTile)Chosen, type, pool.Count));
+        scratch = Allocate(Chosen == 0 ? Convolution.ScratchBytes(shape, type, pool.Count) : Chosen == 1 ? FewOutputs.ScratchBytes(shape) : Winograd.ScratchBytes(shape, (WinogradTile)Chosen, type, pool.Count));
     }
 
     public override void Run()
     {
         var epilogue = new Epilogue { Bias = bias };
         if (Chosen == 0) Convolution.Run(pool!, shape, x, channels, packed, type, y, outputs, epilogue, scratch);
+        else if (Chosen == 1) FewOutputs.Run(pool!, shape, x, channels, packed, type, y, outputs, epilogue, scratch);
         else Winograd.Run(pool!, shape, (WinogradTile)Chosen, x, channels, packed, type, y, outputs, epilogue, scratch);
     }
 }

@@ -40,8 +40,9 @@ internal sealed unsafe class ConvolutionCase
 
     public ConvolutionCase Image(int image) => new(this, image);
 
-    /// <param name="tile">Winograd's tile; null is the direct kernel.</param>
-    public float[] Run(Isa isa, int threads, WinogradTile? tile = null)
+    public float[] Run(Isa isa, int threads, WinogradTile tile) => Run(isa, threads, (ConvolutionKernel)tile);
+
+    public float[] Run(Isa isa, int threads, ConvolutionKernel kernel = ConvolutionKernel.Direct)
     {
         using var memory = new Memory();
         using var pool = new WorkerPool(threads);
@@ -53,8 +54,21 @@ internal sealed unsafe class ConvolutionCase
         float* y = memory.Floats(pixels * ldy);
         for (int i = 0; i < pixels; i++)
             for (int j = s.Outputs; j < ldy; j++) y[i * ldy + j] = Canary;
-        if (tile is { } t) Winograd.Run(isa, pool, s, t, memory.Copy(x), ldx, packed, type, y, ldy, epilogue.Bind(memory), memory.Bytes(Winograd.ScratchBytes(s, t, type, threads)));
-        else Convolution.Run(isa, pool, s, memory.Copy(x), ldx, packed, type, y, ldy, epilogue.Bind(memory), memory.Bytes(Convolution.ScratchBytes(s, type, threads)));
+        float* map = memory.Copy(x);
+        var e = epilogue.Bind(memory);
+        switch (kernel)
+        {
+            case ConvolutionKernel.Direct:
+                Convolution.Run(isa, pool, s, map, ldx, packed, type, y, ldy, e, memory.Bytes(Convolution.ScratchBytes(s, type, threads)));
+                break;
+            case ConvolutionKernel.FewOutputs:
+                FewOutputs.Run(isa, pool, s, map, ldx, packed, type, y, ldy, e, memory.Bytes(FewOutputs.ScratchBytes(s)));
+                break;
+            default:
+                Winograd.Run(isa, pool, s, (WinogradTile)kernel, map, ldx, packed, type, y, ldy, e, memory.Bytes(Winograd.ScratchBytes(s, (WinogradTile)kernel, type, threads)));
+                break;
+        }
+
         return new Span<float>(y, pixels * ldy).ToArray();
     }
 

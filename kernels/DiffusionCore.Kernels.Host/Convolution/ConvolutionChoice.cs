@@ -25,6 +25,7 @@ namespace DiffusionCore.Kernels.Host;
 public enum ConvolutionKernel
 {
     Direct = 0,
+    FewOutputs = 1,
     WinogradF2 = 2,
     WinogradF4 = 4,
 }
@@ -39,6 +40,7 @@ public static class ConvolutionChoice
     /// <param name="exact">Only the definition's own sums: no Winograd.</param>
     public static ConvolutionKernel Of(in ConvShape s, bool exact)
     {
+        if (FewOutputs.Declines(s) == null) return ConvolutionKernel.FewOutputs;
         if (exact || Winograd.Declines(s) != null) return ConvolutionKernel.Direct;
         double pixels = (double)s.OutHeight * s.OutWidth;
         if (Tiles(s, 4) >= FewestTiles && 36 * Tiles(s, 4) <= LeastGain * 9 * pixels) return ConvolutionKernel.WinogradF4;

@@ -220,18 +220,22 @@ public static unsafe partial class Winograd
             {
                 var segment = new Segment { Offset = ((nint)block * parts + e) * p.ValuePitch, Length = count };
                 float* b = u + e * weightPitch, acc = m + e * productPitch;
-                if (e < 9 * steps) Prefetch(next + e / steps * tapBytes, nextLines * (e % steps) / steps, nextLines * (e % steps + 1) / steps);
-                for (int t = 0; t < tiles; t += step) MicroKernel.Run(a.Isa, width, rows + t, tiles - t, &segment, 1, b, acc + (long)t * width, c0 > 0);
+                if (e < 9 * steps) PrefetchLines(next + e / steps * tapBytes, nextLines * (e % steps) / steps, nextLines * (e % steps + 1) / steps);
+                for (int t = 0; t < tiles; t += step)
+                {
+                    PrefetchLines((byte*)(rows[t + step] + segment.Offset), 0, Split.BlockChannels * sizeof(float) * step / 64);
+                    MicroKernel.Run(a.Isa, width, rows + t, tiles - t, &segment, 1, b, acc + (long)t * width, c0 > 0);
+                }
             }
         }
     }
 
-    // Lines of a tap's next block, on their way to L2 while products run.
+    // What the next products need, on its way to L2.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Prefetch(byte* tap, int from, int to)
+    private static void PrefetchLines(byte* p, int from, int to)
     {
         if (!Sse.IsSupported) return;
-        for (int i = from; i < to; i++) Sse.Prefetch1(tap + i * 64L);
+        for (int i = from; i < to; i++) Sse.Prefetch1(p + i * 64L);
     }
 
     // The lines that the epilogue will touch, on their way while the tile is transformed.

@@ -86,7 +86,7 @@ internal static unsafe class PanelProduct
                 {
                     float* acc = job.Accumulator + row * width;
                     if (last) Prefetch(job, epilogue, row, Math.Min(row + tile, job.RowCount), first, n);
-                    MicroKernel.Run(job.Isa, width, job.Rows + row, job.Segments, segments, b, acc, k0 > 0);
+                    MicroKernel.Run(job.Isa, width, job.Rows + row, job.RowCount - row, job.Segments, segments, b, acc, k0 > 0);
                     if (!last) continue;
                     TileEpilogue.Store<V>(
                         epilogue, acc, width, Math.Min(tile, job.RowCount - row), job.Y, job.LdY, job.Pixels + row, job.RowsPerImage, first, n, bias,

@@ -1,9 +1,9 @@
 namespace DiffusionCore.Runtime;
 
-/// <summary>One of the kernels for convolution: Winograd where <see cref="ConvolutionChoice"/> says so, else direct (1x1 is a matrix product).</summary>
+/// <summary>One of the kernels for convolution: few outputs or Winograd where <see cref="ConvolutionChoice"/> says so, else direct (1x1 is a matrix product).</summary>
 internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kernel) : CpuImplementation
 {
-    public override string Name => kernel switch { ConvolutionKernel.WinogradF4 => "winograd-f4", ConvolutionKernel.WinogradF2 => "winograd-f2", _ => "direct-tap" };
+    public override string Name => kernel switch { ConvolutionKernel.WinogradF4 => "winograd-f4", ConvolutionKernel.WinogradF2 => "winograd-f2", ConvolutionKernel.FewOutputs => "few-outputs", _ => "direct-tap" };
 
     public override string? Declines(Node node, ReadOnlySpan<TensorType> operands)
     {
@@ -11,8 +11,8 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
         if (Core(node.Op).Core.Groups != 1) return "grouped";
         var shape = ShapeOf(Core(node.Op).Core, operands[0].Shape, operands[1].Shape);
         if (kernel == ConvolutionKernel.Direct) return Convolution.Declines(shape);
-        if (device.Exact) return "exact sums were asked for";
-        return Winograd.Declines(shape) ?? (ConvolutionChoice.Of(shape, exact: false) == kernel ? null : "another kernel is faster at this shape");
+        if (device.Exact && kernel != ConvolutionKernel.FewOutputs) return "exact sums were asked for";
+        return (kernel == ConvolutionKernel.FewOutputs ? FewOutputs.Declines(shape) : Winograd.Declines(shape)) ?? (ConvolutionChoice.Of(shape, exact: false) == kernel ? null : "another kernel is faster at this shape");
     }
 
     public override string? DeclinesWeight(Graph graph, Node node) => CpuBuild.SourceOf(graph, node.Inputs[1]) is null ? "W is computed, not stored" : null;
@@ -21,9 +21,12 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
     {
         var shape = ShapeOf(Core(node.Op).Core, operands[0].Shape, operands[1].Shape);
         var type = CpuWeightStore.PackedType(operands[1].DType);
-        return kernel == ConvolutionKernel.Direct
-            ? Convolution.ScratchBytes(shape, type, device.Pool.Count)
-            : Winograd.ScratchBytes(shape, (WinogradTile)kernel, type, device.Pool.Count);
+        return kernel switch
+        {
+            ConvolutionKernel.Direct => Convolution.ScratchBytes(shape, type, device.Pool.Count),
+            ConvolutionKernel.FewOutputs => FewOutputs.ScratchBytes(shape),
+            _ => Winograd.ScratchBytes(shape, (WinogradTile)kernel, type, device.Pool.Count),
+        };
     }
 
     public override CpuStep Build(CpuBuild build)
@@ -78,13 +81,18 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
         public override void Run()
         {
             var e = Epilogue.Resolve();
-            if (Kernel != ConvolutionKernel.Direct)
+            switch (Kernel)
             {
-                Winograd.Run(Pool, Shape, (WinogradTile)Kernel, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
-                return;
+                case ConvolutionKernel.Direct:
+                    Convolution.Run(Pool, Shape, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+                    break;
+                case ConvolutionKernel.FewOutputs:
+                    FewOutputs.Run(Pool, Shape, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+                    break;
+                default:
+                    Winograd.Run(Pool, Shape, (WinogradTile)Kernel, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+                    break;
             }
-
-            Convolution.Run(Pool, Shape, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
         }
     }
 }
