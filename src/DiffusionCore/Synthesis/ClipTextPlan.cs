@@ -1,4 +1,5 @@
 using System.Text.Json;
+using DiffusionCore.Json;
 
 namespace DiffusionCore.Synthesis;
 

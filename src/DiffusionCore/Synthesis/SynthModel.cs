@@ -1,4 +1,5 @@
 using System.Text.Json;
+using DiffusionCore.Json;
 using DiffusionCore.Runtime;
 using DiffusionCore.Weights;
 

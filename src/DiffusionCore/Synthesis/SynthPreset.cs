@@ -52,8 +52,8 @@ public sealed record SynthPreset
         Sdxl("sdxl", SdxlUNet, Sd1Autoencoder with { ScalingFactor = SdxlScaling, SampleSize = 1024 }, ClipL, ClipG),
         Dit("dit-xl2", new DitPlan(16, 72, 28, 2, ImageNetClasses, 32), Sd1Autoencoder with { SampleSize = 256 }),
         Sd("sd-tiny", TinyUNet, TinyAutoencoder, TinyClip, Schedule("PNDMScheduler", "epsilon"), padsWithEnd: true),
-        Sd("sd2-tiny", TinyUNet with { Heads = [1, 1], LinearProjection = true, Context = 128 }, TinyAutoencoder, TinyClip with { Width = 128, Heads = 2, Activation = "gelu" }, Schedule("DDIMScheduler", "v_prediction"), padsWithEnd: false),
-        Sdxl("sdxl-tiny", TinyUNet with { Depths = [0, 2], Heads = [1, 1], LinearProjection = true, Context = 192, Added = 128 + (6 * 256) }, TinyAutoencoder with { ScalingFactor = SdxlScaling }, TinyClip, TinyClip with { Width = 128, Heads = 2, Activation = "gelu", Projection = 128, Projected = true }),
+        Sd("sd2-tiny", TinyUNet with { Widths = [64, 128], Heads = [1, 2], LinearProjection = true, Context = 128 }, TinyAutoencoder, TinyClip with { Width = 128, Heads = 2, Activation = "gelu" }, Schedule("DDIMScheduler", "v_prediction"), padsWithEnd: false),
+        Sdxl("sdxl-tiny", TinyUNet with { Widths = [64, 128], Depths = [0, 2], Heads = [1, 2], LinearProjection = true, Context = 192, Added = 128 + (6 * 256) }, TinyAutoencoder with { ScalingFactor = SdxlScaling }, TinyClip, TinyClip with { Width = 128, Heads = 2, Activation = "gelu", Projection = 128, Projected = true }),
         Dit("dit-tiny", new DitPlan(4, 16, 2, 2, 10, 8), TinyAutoencoder),
     ];
 

@@ -10,7 +10,8 @@ public sealed class Checkpoint : IDisposable
     private static readonly string[] BaseNames = ["diffusion_pytorch_model", "model"];
 
     private readonly List<SafetensorsFile> files = [];
-    private readonly Dictionary<string, (SafetensorsFile File, TensorEntry Entry)> tensors = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, (SafetensorsFile File, TensorEntry Entry, bool Transposed)> tensors = new(StringComparer.Ordinal);
+    private bool borrowed;
 
     private Checkpoint(string path) => Path = path;
 
@@ -46,6 +47,23 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
+    /// <summary>
+    /// Tensors of another set under other names, cut or turned; nothing is copied, and nothing of the other set is closed with this one.
+    /// </summary>
+    /// <exception cref="ModelFileException">A tensor is not there, or does not divide as asked.</exception>
+    public static Checkpoint View(Checkpoint source, IEnumerable<TensorView> views)
+    {
+        var view = new Checkpoint(source.Path) { borrowed = true };
+        view.files.AddRange(source.files);
+        foreach (var v in views)
+        {
+            if (!source.tensors.TryGetValue(v.Key, out var held)) throw new ModelFileException(source.Path, v.Key, "is missing");
+            if (!view.tensors.TryAdd(v.Name, (held.File, v.Of(held.Entry, held.File.Path), v.Transposed))) throw new ModelFileException(source.Path, v.Key, $"is a second '{v.Name}'");
+        }
+
+        return view;
+    }
+
     public bool TryGet(string name, out TensorEntry entry)
     {
         bool found = tensors.TryGetValue(name, out var held);
@@ -58,12 +76,21 @@ public sealed class Checkpoint : IDisposable
 
     public void Read(string name, Span<byte> dst)
     {
-        var (file, entry) = tensors[name];
-        file.Read(entry, dst);
+        var (file, entry, transposed) = tensors[name];
+        if (!transposed)
+        {
+            file.Read(entry, dst);
+            return;
+        }
+
+        var stored = new byte[entry.Bytes];
+        file.Read(entry, stored);
+        TensorView.Transpose(stored, entry.Dims, entry.Type.Bits() / 8, dst);
     }
 
     public void Dispose()
     {
+        if (borrowed) return;
         foreach (var file in files) file.Dispose();
     }
 
@@ -112,7 +139,7 @@ public sealed class Checkpoint : IDisposable
     {
         var file = SafetensorsFile.Open(path);
         files.Add(file);
-        foreach (var (name, entry) in file.Tensors) tensors[name] = (file, entry);
+        foreach (var (name, entry) in file.Tensors) tensors[name] = (file, entry, false);
     }
 
     private void AddShards(string index)
@@ -139,7 +166,7 @@ public sealed class Checkpoint : IDisposable
         {
             foreach (var (name, entry) in file.Tensors)
             {
-                if (!tensors.TryAdd(name, (file, entry))) throw new ModelFileException(index, name, $"is in two shards, '{System.IO.Path.GetFileName(tensors[name].File.Path)}' and '{shard}'");
+                if (!tensors.TryAdd(name, (file, entry, false))) throw new ModelFileException(index, name, $"is in two shards, '{System.IO.Path.GetFileName(tensors[name].File.Path)}' and '{shard}'");
             }
         }
     }

@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace DiffusionCore.Synthesis;
+namespace DiffusionCore.Json;
 
 internal static class JsonLists
 {
