@@ -74,7 +74,7 @@ public sealed class Plan
     public static Plan Build(Graph recorded, Func<Op, IReadOnlyList<IImplementation>> implementations, bool fuse = true)
     {
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
-        var graph = fuse ? FusePass.Run(recorded) : recorded;
+        var graph = fuse ? FusePass.Run(recorded, op => implementations(op).Any(i => !i.Name.StartsWith("reference", StringComparison.Ordinal))) : recorded;
         var nodes = graph.Nodes;
         var types = nodes.Select(n => n.Type).ToArray();
         var alias = new int[nodes.Count];                                // a reshape lives in its operand's buffer

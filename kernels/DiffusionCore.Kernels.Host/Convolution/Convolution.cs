@@ -219,10 +219,16 @@ public static unsafe class Convolution
                 continue;
             }
 
-            float* src = a.X + (((long)image * s.Height + at) * s.Width + left + before) * a.LdX;
+            int factor = s.Factor;
+            float* line = a.X + ((long)image * s.Height / factor + at / factor) * (s.Width / factor) * a.LdX, src = line + (left + before) * a.LdX;
             float* to = dst + before * channels;
             new Span<float>(dst, before * channels).Clear();
-            if (a.LdX == channels)
+            if (factor > 1)
+            {
+                for (int c = 0; c < inside; c++)
+                    new ReadOnlySpan<float>(line + (left + before + c) / factor * a.LdX, channels).CopyTo(new Span<float>(to + c * channels, channels));
+            }
+            else if (a.LdX == channels)
             {
                 new ReadOnlySpan<float>(src, inside * channels).CopyTo(new Span<float>(to, inside * channels));
             }

@@ -23,6 +23,7 @@ public static unsafe class FewOutputs
         s.Outputs > MostOutputs ? "more than 4 outputs"
         : s.StrideH != 1 || s.StrideW != 1 ? "strided"
         : s.DilationH != 1 || s.DilationW != 1 ? "dilated"
+        : s.Factor != 1 ? "of an enlarged map"
         : s.Channels % 16 != 0 ? "channels not a multiple of 16"
         : s.OutHeight < 1 || s.OutWidth < 1 ? "kernel larger than the padded map" : null;
 

@@ -1,7 +1,8 @@
 // 3x3 convolution by Winograd's minimal filtering, channels last, weights transformed in cache where they are used.
 //
 //   V[e][tile][c] = B^T d B,  U[e][c][o] = G g G^T,  M[e][tile][o] = sum over c of V U,  y = epilogue(A^T M A),  e < n*n   (WinogradTiles.cs)
-//   x: [N, H, W, C] with a pitch, C a multiple of 16; y: [N, OH, OW, O] with a pitch. Stride and dilation 1, any border.
+//   x: [N, H, W, C] with a pitch, C a multiple of 16; y: [N, OH, OW, O] with a pitch. Stride and dilation 1, any border. x may be
+//   a map to be enlarged: pixels are then read several times, and the large map is never stored.
 //
 // Work split  (group of up to 64 tiles, panel of outputs). A job transforms the weights of its panel, 32 channels at a time, into 220 KB of its own,
 //             multiplies them with the group's V, and turns the sums into results through the epilogue of every product here. Few groups: V is made
@@ -125,13 +126,14 @@ public static unsafe partial class Winograd
         ref readonly var p = ref a.Split;
         ref readonly var s = ref a.Shape;
         int n = TTile.Inputs, image = tile / (p.TilesY * p.TilesX), top = tile / p.TilesX % p.TilesY * TTile.Outputs - s.PadTop, left = tile % p.TilesX * TTile.Outputs - s.PadLeft;
+        int factor = s.Factor, height = s.Height / factor, width = s.Width / factor;
         float** pixels = stackalloc float*[36];
         for (int i = 0; i < n; i++)
         {
             for (int j = 0; j < n; j++)
             {
                 bool inside = (uint)(top + i) < (uint)s.Height && (uint)(left + j) < (uint)s.Width;
-                pixels[i * n + j] = inside ? a.X + (((long)image * s.Height + top + i) * s.Width + left + j) * a.LdX : (float*)a.Scratch;
+                pixels[i * n + j] = inside ? a.X + (((long)image * height + (top + i) / factor) * width + (left + j) / factor) * a.LdX : (float*)a.Scratch;
             }
         }
 
@@ -143,7 +145,7 @@ public static unsafe partial class Winograd
             int count = Math.Min(Split.BlockChannels, s.Channels - c);
             for (int k = 0; k < count; k += 16)
             {
-                if (ahead) PrefetchPixels(pixels, n, TTile.Outputs, TTile.Outputs * a.LdX + c + k);
+                if (ahead) PrefetchPixels(pixels, n, TTile.Outputs, TTile.Outputs / factor * a.LdX + c + k);
                 TTile.Input<V>(pixels, c + k, v + k, p.ValuePitch, temporary);
             }
         }

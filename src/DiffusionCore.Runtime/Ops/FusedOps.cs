@@ -65,6 +65,23 @@ public sealed record FusedConv2dOp(Conv2dOp Core, EpilogueSpec Epilogue) : Fused
 }
 
 /// <summary>
+/// A convolution, with an epilogue or none, of a map enlarged by repeating every pixel <paramref name="Factor"/> times each way; the enlarged map is never
+/// stored. Operands: x, W, [b], [channel vector], [residual].
+/// </summary>
+public sealed record UpsampledConv2dOp(Conv2dOp Core, EpilogueSpec Epilogue, int Factor) : FusedOp
+{
+    public override string Name => $"upsample{Factor}+conv2d" + Epilogue;
+
+    public override Value Unfused(Graph g, ReadOnlySpan<Value> x)
+    {
+        int own = Core.Bias ? 3 : 2;
+        var s = x[0].Shape;
+        var large = g.Add(new UpsampleNearestOp((int)s[1] * Factor, (int)s[2] * Factor), x[0]);
+        return Epilogue.Record(g, g.Add(Core, [large, .. x[1..own]]), x[own..]);
+    }
+}
+
+/// <summary>
 /// Group normalisation, then y*(1+scale)+shift with one vector per image where Modulated is set, then an activation.
 /// Operands: x, [gamma, beta], [scale, shift].
 /// </summary>

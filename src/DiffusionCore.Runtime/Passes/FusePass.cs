@@ -5,13 +5,15 @@ namespace DiffusionCore.Runtime.Passes;
 /// <list type="bullet">
 /// <item>group norm, [* (1 + scale) + shift], [activation] -> one norm;</item>
 /// <item>linear or convolution, [+ channel vector], [activation], [+ residual], [* number] -> one product with an epilogue;</item>
+/// <item>nearest upsampling by a whole factor, then a convolution with its epilogue -> one convolution, where the device has it;</item>
 /// <item>a half of the channels times the GELU of the other half -> GEGLU.</item>
 /// </list>
 /// A value is fused away only where nothing else reads it. Nodes that no output needs are dropped.
 /// </summary>
 public static class FusePass
 {
-    public static Graph Run(Graph graph)
+    /// <param name="supports">Whether a device computes an operation itself; those that not every device knows are fused only where it does.</param>
+    public static Graph Run(Graph graph, Func<Op, bool>? supports = null)
     {
         var needed = Reachable(graph);
         var readers = new List<int>[graph.Nodes.Count];
@@ -24,7 +26,7 @@ public static class FusePass
         var replaced = new Dictionary<int, Match>();                       // keyed by the node whose value the match produces
         var absorbed = new bool[graph.Nodes.Count];
         var claimed = new bool[graph.Nodes.Count];                         // part of some match already
-        var matcher = new Matcher(graph, readers, claimed);
+        var matcher = new Matcher(graph, readers, claimed, supports ?? (_ => false));
         foreach (var node in graph.Nodes)
         {
             if (!needed[node.Id] || claimed[node.Id] || matcher.At(node) is not { } match) continue;
@@ -73,12 +75,13 @@ public static class FusePass
     /// <param name="Absorbed">Nodes that disappear, Last among them or not.</param>
     private sealed record Match(Op Op, int[] Operands, int First, int Last, List<int> Absorbed);
 
-    private sealed class Matcher(Graph graph, List<int>[] readers, bool[] claimed)
+    private sealed class Matcher(Graph graph, List<int>[] readers, bool[] claimed, Func<Op, bool> supports)
     {
         public Match? At(Node node) => node.Op switch
         {
             GroupNormOp norm => Norm(node, norm),
             LinearOp or Conv2dOp => Product(node),
+            UpsampleNearestOp upsample => Upsampled(node, upsample),
             BinaryOp { Function: Binary.Mul } => Geglu(node),
             _ => null,
         };
@@ -133,6 +136,20 @@ public static class FusePass
             }
 
             return last == node.Id ? null : new Match(new FusedGroupNormOp(norm, modulated, activation), operands, node.Id, last, absorbed);
+        }
+
+        // Enlarging by a whole factor, read by one convolution only.
+        private Match? Upsampled(Node node, UpsampleNearestOp upsample)
+        {
+            var s = graph.Nodes[node.Inputs[0]].Type;
+            int factor = (int)(upsample.OutHeight / s.Shape[1]);
+            if (factor < 2 || upsample.OutHeight != s.Shape[1] * factor || upsample.OutWidth != s.Shape[2] * factor || s.DType != DType.F32) return null;
+            if (Reader(node.Id) is not { Op: Conv2dOp { Groups: 1 } core } conv || conv.Inputs[0] != node.Id) return null;
+            if (graph.Nodes[conv.Inputs[1]].Op is not WeightOp || !supports(new UpsampledConv2dOp(core, EpilogueSpec.None, factor))) return null;
+            var product = Product(conv);
+            var epilogue = (product?.Op as FusedConv2dOp)?.Epilogue ?? EpilogueSpec.None;
+            int[] operands = [node.Inputs[0], .. (product?.Operands ?? conv.Inputs)[1..]];
+            return new Match(new UpsampledConv2dOp(core, epilogue, factor), operands, conv.Id, product?.Last ?? conv.Id, [node.Id, .. product?.Absorbed ?? [conv.Id]]);
         }
 
         private Match? Product(Node node)

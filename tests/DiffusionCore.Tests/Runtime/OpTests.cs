@@ -73,6 +73,10 @@ public class OpTests
         ["pick a token"] = (g => g.Output("y", g.Add(new PickTokenOp(3), In(g, "x", 3, 5, 7), g.Cast(g.Constant([1, 9, 3, 9, 3, 0, 0, 0, 0, 0, 4, 3, 2, 3, 8], new Shape(3, 5)), DType.I32))), 0),
         ["nearest code"] = (g => g.Output("y", g.NearestCode(In(g, "x", 3, 5, 7, 3), W(g, "w", 97, 3))), 0),
         ["nearest code f16 wide"] = (g => g.Output("y", g.NearestCode(In(g, "x", 33, 19), W(g, "w", DType.F16, 5, 19))), 0),
+        ["upsample conv"] = (g => g.Output("y", g.Conv2d(g.UpsampleNearest(In(g, "x", 2, 5, 6, 32), 10, 12), W(g, "w", 20, 32, 3, 3), W(g, "b", 20), new Conv2dOp(true, 1, 1, 1, 1, 1, 1))), 5e-6),
+        ["upsample conv direct"] = (g => g.Output("y", g.Conv2d(g.UpsampleNearest(In(g, "x", 2, 5, 3, 7), 15, 9), W(g, "w", 20, 7, 3, 3), null, new Conv2dOp(false, 1, 1, 1, 1, 1, 1))), 2e-6),
+        ["upsample conv 1x1 silu residual"] = (g => g.Output("y", g.Plus(g.Unary(Unary.Silu, g.Conv2d(g.UpsampleNearest(In(g, "x", 2, 4, 3, 16), 8, 6), W(g, "w", 9, 16, 1, 1), null, new Conv2dOp(false))), In(g, "r", 2, 8, 6, 9))), 2e-6),
+        ["upsample unevenly conv"] = (g => g.Output("y", g.Conv2d(g.UpsampleNearest(In(g, "x", 1, 4, 3, 16), 8, 9), W(g, "w", 9, 16, 3, 3), null, new Conv2dOp(false, 1, 1, 1, 1, 1, 1))), 5e-6),
         ["cast f16"] = (g => g.Output("y", g.Cast(In(g, "a", 77), DType.F16)), 0),
         ["cast bf16 and back"] = (g => g.Output("y", g.Cast(g.Cast(In(g, "a", 77), DType.BF16), DType.F32)), 0),
     };

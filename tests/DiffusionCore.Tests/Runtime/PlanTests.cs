@@ -115,6 +115,18 @@ public class PlanTests
         Assert.Contains(FusePass.Run(g).Nodes, n => n.Op is Conv2dOp);
     }
 
+    [Fact]
+    public void An_enlarged_map_is_not_stored_where_the_device_convolves_it_in_place()
+    {
+        var g = new Graph();
+        var x = g.Input("x", new Shape(1, 8, 8, 16));
+        var w = g.Weight(new ArrayWeight("w", new Shape(16, 16, 3, 3), GraphRunner.Numbers(16 * 16 * 9, 1)));
+        g.Output("y", g.Unary(Unary.Silu, g.Conv2d(g.UpsampleNearest(x, 16, 16), w, null, new Conv2dOp(false, 1, 1, 1, 1, 1, 1))));
+        using var device = new CpuDevice(1);
+        Assert.Single(device.Plan(g).Segments[(int)Rate.Step].Steps, s => s.Node.Op is UpsampledConv2dOp { Factor: 2, Epilogue.Activation: Activation.Silu });
+        Assert.Contains(FusePass.Run(g).Nodes, n => n.Op is UpsampleNearestOp);     // a device that has no such kernel
+    }
+
     private static Graph RandomGraph(Random random)
     {
         var g = new Graph();

@@ -9,7 +9,7 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
     {
         if (NeedsF32(node, operands) is { } reason) return reason;
         if (Core(node.Op).Core.Groups != 1) return "grouped";
-        var shape = ShapeOf(Core(node.Op).Core, operands[0].Shape, operands[1].Shape);
+        var shape = ShapeOf(node.Op, operands[0].Shape, operands[1].Shape);
         if (kernel == ConvolutionKernel.Direct) return Convolution.Declines(shape);
         if (device.Exact && kernel != ConvolutionKernel.FewOutputs) return "exact sums were asked for";
         return (kernel == ConvolutionKernel.FewOutputs ? FewOutputs.Declines(shape) : Winograd.Declines(shape)) ?? (ConvolutionChoice.Of(shape, exact: false) == kernel ? null : "another kernel is faster at this shape");
@@ -19,7 +19,7 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
 
     public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands)
     {
-        var shape = ShapeOf(Core(node.Op).Core, operands[0].Shape, operands[1].Shape);
+        var shape = ShapeOf(node.Op, operands[0].Shape, operands[1].Shape);
         var type = CpuWeightStore.PackedType(operands[1].DType);
         return kernel switch
         {
@@ -31,8 +31,8 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
 
     public override CpuStep Build(CpuBuild build)
     {
-        var (core, epilogue) = Core(build.Op);
-        var shape = ShapeOf(core, build.Shape(0), build.Shape(1));
+        var (core, epilogue, _) = Core(build.Op);
+        var shape = ShapeOf(build.Op, build.Shape(0), build.Shape(1));
         return new Step
         {
             Pool = build.Pool,
@@ -47,26 +47,36 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
         };
     }
 
-    internal static (Conv2dOp Core, EpilogueSpec Epilogue) Core(Op op) => op is FusedConv2dOp fused ? (fused.Core, fused.Epilogue) : ((Conv2dOp)op, EpilogueSpec.None);
-
-    private static ConvShape ShapeOf(Conv2dOp op, Shape x, Shape w) => new()
+    internal static (Conv2dOp Core, EpilogueSpec Epilogue, int Factor) Core(Op op) => op switch
     {
-        Batch = (int)x[0],
-        Height = (int)x[1],
-        Width = (int)x[2],
-        Channels = (int)x[3],
-        Outputs = (int)w[0],
-        KernelH = (int)w[2],
-        KernelW = (int)w[3],
-        StrideH = op.StrideH,
-        StrideW = op.StrideW,
-        PadTop = op.PadTop,
-        PadLeft = op.PadLeft,
-        PadBottom = op.PadBottom,
-        PadRight = op.PadRight,
-        DilationH = op.DilationH,
-        DilationW = op.DilationW,
+        FusedConv2dOp fused => (fused.Core, fused.Epilogue, 1),
+        UpsampledConv2dOp upsampled => (upsampled.Core, upsampled.Epilogue, upsampled.Factor),
+        _ => ((Conv2dOp)op, EpilogueSpec.None, 1),
     };
+
+    private static ConvShape ShapeOf(Op node, Shape x, Shape w)
+    {
+        var (op, _, factor) = Core(node);
+        return new ConvShape
+        {
+            Batch = (int)x[0],
+            Height = (int)x[1] * factor,
+            Width = (int)x[2] * factor,
+            Channels = (int)x[3],
+            Outputs = (int)w[0],
+            KernelH = (int)w[2],
+            KernelW = (int)w[3],
+            StrideH = op.StrideH,
+            StrideW = op.StrideW,
+            PadTop = op.PadTop,
+            PadLeft = op.PadLeft,
+            PadBottom = op.PadBottom,
+            PadRight = op.PadRight,
+            DilationH = op.DilationH,
+            DilationW = op.DilationW,
+            Upsampling = factor,
+        };
+    }
 
     private sealed class Step : CpuStep
     {

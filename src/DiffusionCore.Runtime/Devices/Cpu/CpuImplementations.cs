@@ -8,7 +8,7 @@ internal static class CpuImplementations
         CpuImplementation[] own = op switch
         {
             LinearOp or FusedLinearOp => [new CpuLinear(device)],
-            Conv2dOp or FusedConv2dOp => [new CpuConv2d(device, ConvolutionKernel.FewOutputs), new CpuConv2d(device, ConvolutionKernel.WinogradF4), new CpuConv2d(device, ConvolutionKernel.WinogradF2), new CpuConv2d(device, ConvolutionKernel.Direct)],
+            Conv2dOp or FusedConv2dOp or UpsampledConv2dOp => [new CpuConv2d(device, ConvolutionKernel.FewOutputs), new CpuConv2d(device, ConvolutionKernel.WinogradF4), new CpuConv2d(device, ConvolutionKernel.WinogradF2), new CpuConv2d(device, ConvolutionKernel.Direct)],
             MatMulOp => [new CpuMatMul(device)],
             AttentionOp => [new CpuAttention(device)],
             GroupNormOp or FusedGroupNormOp => [new CpuGroupNorm(device)],
