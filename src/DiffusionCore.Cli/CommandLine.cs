@@ -24,6 +24,7 @@ internal static class CommandLine
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, c => OnSignal(c, TerminatedExit));
         try
         {
+            StandardOutput.Install();
             return Dispatch(args, stop.Token, () => stopsItself = true);
         }
         catch (OperationCanceledException)
@@ -88,7 +89,7 @@ internal static class CommandLine
         }
     }
 
-    private static bool IsClosedPipe(IOException e) => e.Message.Contains("Broken pipe", StringComparison.Ordinal);
+    public static bool IsClosedPipe(IOException e) => e.Message.Contains("Broken pipe", StringComparison.Ordinal);
 
     private static int Dispatch(string[] args, CancellationToken cancellation, Action stopsItself)
     {
@@ -98,19 +99,18 @@ internal static class CommandLine
         {
             generate, DevicesCommand.Create(), InspectCommand.Create(), ScheduleCommand.Create(), explain, profile, RunCommand.Create(), evaluate, synth,
         };
-        if (args.Length == 0)
-        {
-            root.Parse(["--help"]).Invoke();
-            return 0;
-        }
+        if (args.Length == 0) return root.Parse(["--help"]).Invoke(Configuration());
 
         // No response files: '@' may begin the name of a file or a class.
         var parsed = root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction && args is not ["--version"]) throw new UsageException(Explain(parsed));
         // These look at the cancellation as they go; a signal ends the others at once.
         if (parsed.CommandResult.Command is { } command && (command == generate || command == explain || command == profile || command == evaluate || command == synth)) stopsItself();
-        return parsed.Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+        return parsed.Invoke(Configuration());
     }
+
+    // Errors and signals are handled above.
+    private static InvocationConfiguration Configuration() => new() { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null };
 
     // The parser's own words, with the nearest name where one was not known.
     private static string Explain(ParseResult parsed)

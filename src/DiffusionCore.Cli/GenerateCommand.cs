@@ -91,6 +91,7 @@ internal static class GenerateCommand
         ulong last = request.Seed + (ulong)request.Count - 1;
         if (last > long.MaxValue) throw new UsageException($"--seed: the last of {request.Count} images would have seed {last}; the largest is {long.MaxValue}");
         foreach (string file in names.All()) AtomicFile.Check(file, force);
+        AtomicFile.CheckFolder(names.Of(0));
         CommandLine.Note($"{folder.Name}: {folder.Network.Account}; {request.Count} image{(request.Count == 1 ? "" : "s")}, {sampler.Name}, {sampler.Steps} step{(sampler.Steps == 1 ? "" : "s")}, seed {request.Seed}");
 
         var codec = new StbCodec();

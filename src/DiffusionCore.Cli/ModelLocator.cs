@@ -11,7 +11,7 @@ internal static class ModelLocator
     private const string Folder = "weights";
 
     /// <summary>The given folder, or the bundled model.</summary>
-    public static string Resolve(string? given) => given ?? Bundled(DefaultModel);
+    public static string Resolve(string? given) => given is "" ? throw new UsageException("the name of the model is empty") : given ?? Bundled(DefaultModel);
 
     /// <exception cref="ModelFileException">It is not there.</exception>
     public static string Bundled(string name)

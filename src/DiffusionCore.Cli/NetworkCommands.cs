@@ -28,6 +28,7 @@ internal static class RunCommand
         command.SetAction(p =>
         {
             AtomicFile.Check(p.GetValue(output)!, p.GetValue(force));
+            AtomicFile.CheckFolder(p.GetValue(output)!);
             using var component = Component.Load(p.GetValue(model)!, p.GetValue(variant));
             if (p.GetValue(finite)) FiniteCheck.Run(component.Checkpoint);
             CommandLine.Note(component.Account.ToString());

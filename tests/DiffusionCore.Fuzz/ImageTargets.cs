@@ -32,12 +32,13 @@ public sealed class PngTarget : ImageTarget
         return image;
     }
 
-    /// <summary>The picture itself too, where the compressed data may hold it: deflate makes at most 1032 bytes of one.</summary>
+    /// <summary>The picture itself too, and two rows as the file stores them, where the compressed data may hold them: deflate makes at most 1032 bytes of one.</summary>
     public override long AllocationLimit(byte[] input)
     {
         if (input.Length < 33) return base.AllocationLimit(input);
-        ulong samples = (ulong)BinaryPrimitives.ReadUInt32BigEndian(input.AsSpan(16)) * BinaryPrimitives.ReadUInt32BigEndian(input.AsSpan(20)) * 4;
-        return base.AllocationLimit(input) + (long)Math.Min(samples, 8 * 4 * 1032ul * (ulong)input.Length);
+        ulong width = BinaryPrimitives.ReadUInt32BigEndian(input.AsSpan(16)), height = BinaryPrimitives.ReadUInt32BigEndian(input.AsSpan(20));
+        // Of a row of single bits, the decoder makes eight bytes of a byte, and four channels of a palette's colour.
+        return base.AllocationLimit(input) + (long)Math.Min(4 * width * height + 2 * 8 * width, 8 * 4 * 1032ul * (ulong)input.Length);
     }
 
     public override byte[] Make(Draw draw)

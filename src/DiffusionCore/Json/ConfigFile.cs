@@ -29,10 +29,13 @@ public sealed class ConfigFile
     public static ConfigFile Load(string path)
     {
         byte[] bytes;
+        if (path.Length == 0) throw new ModelFileException("''", null, "an empty file name");
         try
         {
             var info = new FileInfo(path);
             if (!info.Exists) throw new ModelFileException(path, null, Directory.Exists(path) ? "is a folder; expected a JSON file" : "there is no such file");
+            // Not opened: a named pipe would wait for its other end.
+            if (info.Length == 0) throw new ModelFileException(path, null, "is empty, or is not a regular file");
             if (info.Length > MaximumBytes) throw new ModelFileException(path, null, $"has {info.Length} bytes; a configuration has at most {MaximumBytes}");
             using var stream = File.OpenRead(path);
             var buffer = new byte[info.Length + 1];

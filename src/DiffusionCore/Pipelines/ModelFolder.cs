@@ -74,6 +74,7 @@ public sealed class ModelFolder : IDisposable
 
     private static string? KindOf(string path)
     {
+        if (new FileInfo(path).Length == 0) return "is empty, or is not a regular file";      // not opened: a named pipe would wait
         using var stream = File.OpenRead(path);
         var head = new byte[512];
         int got = stream.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);

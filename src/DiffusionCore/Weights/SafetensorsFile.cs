@@ -7,11 +7,13 @@ namespace DiffusionCore.Weights;
 public sealed class SafetensorsFile : IDisposable
 {
     private readonly SafeFileHandle handle;
+    private readonly DateTime written;
 
-    private SafetensorsFile(string path, SafeFileHandle handle, Dictionary<string, TensorEntry> tensors, Dictionary<string, string> metadata)
+    private SafetensorsFile(string path, SafeFileHandle handle, DateTime written, Dictionary<string, TensorEntry> tensors, Dictionary<string, string> metadata)
     {
         Path = path;
         this.handle = handle;
+        this.written = written;
         Tensors = tensors;
         Metadata = metadata;
     }
@@ -27,8 +29,11 @@ public sealed class SafetensorsFile : IDisposable
     public static SafetensorsFile Open(string path)
     {
         SafeFileHandle handle;
+        if (path.Length == 0) throw new ModelFileException("''", null, "an empty file name");
         try
         {
+            // Asked before it is opened: a named pipe would wait for its other end.
+            if (new FileInfo(path) is { Exists: true, Length: 0 }) throw new ModelFileException(path, null, "is empty, or is not a regular file");
             handle = File.OpenHandle(path);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
@@ -42,6 +47,7 @@ public sealed class SafetensorsFile : IDisposable
 
         try
         {
+            var written = File.GetLastWriteTimeUtc(handle);
             long length = RandomAccess.GetLength(handle);
             var head = new byte[(int)Math.Min(length, 512)];
             Fill(path, handle, head, 0);
@@ -49,7 +55,7 @@ public sealed class SafetensorsFile : IDisposable
             var json = new byte[headerBytes];
             Fill(path, handle, json, SafetensorsHeader.PrefixBytes);
             var (tensors, metadata) = SafetensorsHeader.Parse(path, json, length);
-            return new SafetensorsFile(path, handle, tensors, metadata);
+            return new SafetensorsFile(path, handle, written, tensors, metadata);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException)
         {
@@ -64,7 +70,7 @@ public sealed class SafetensorsFile : IDisposable
     }
 
     /// <summary>Fills <paramref name="dst"/> with the tensor's bytes.</summary>
-    /// <exception cref="ModelFileException">The file became shorter since it was opened.</exception>
+    /// <exception cref="ModelFileException">The file became shorter, or was written to, since it was opened.</exception>
     public void Read(TensorEntry entry, Span<byte> dst)
     {
         if (dst.Length != entry.Bytes) throw new ArgumentException($"{entry.Name} has {entry.Bytes} bytes, the target {dst.Length}", nameof(dst));
@@ -72,15 +78,17 @@ public sealed class SafetensorsFile : IDisposable
     }
 
     /// <summary>Fills <paramref name="dst"/> with the tensor's bytes from <paramref name="start"/> on.</summary>
-    /// <exception cref="ModelFileException">The file became shorter since it was opened.</exception>
+    /// <exception cref="ModelFileException">The file became shorter, or was written to, since it was opened.</exception>
     public void ReadPart(TensorEntry entry, long start, Span<byte> dst)
     {
         if (start < 0 || dst.Length > entry.Bytes - start) throw new ArgumentOutOfRangeException(nameof(start), start, $"{entry.Name} has {entry.Bytes} bytes, {dst.Length} from {start} are asked for");
         try
         {
             Fill(Path, handle, dst, entry.Offset + start, entry.Name);
+            // Half of one file and half of another would make a picture, and a wrong one.
+            if (File.GetLastWriteTimeUtc(handle) != written) throw new ModelFileException(Path, entry.Name, "was written to while it was open; load the model again");
         }
-        catch (IOException e)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new ModelFileException(Path, entry.Name, $"cannot be read: {e.Message}", e);
         }

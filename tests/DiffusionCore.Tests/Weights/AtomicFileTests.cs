@@ -79,6 +79,49 @@ public class AtomicFileTests
     }
 
     [Fact]
+    public void What_a_killed_run_left_half_written_goes_after_a_day_and_nothing_else_does()
+    {
+        using var folder = new TemporaryFolder();
+        string[] kept = [folder.Write(".dcore-recent.tmp", "x"), folder.Write(".other.tmp", "x"), folder.Write("dcore-1.png", "x"), folder.Write(".dcore-old.png", "x")];
+        foreach (string old in kept[1..].Append(folder.Write(".dcore-old.tmp", "x"))) File.SetLastWriteTimeUtc(old, DateTime.UtcNow.AddHours(-25));
+        AtomicFile.CheckFolder(folder["out.bin"]);
+        Assert.Equal(kept.Order(StringComparer.Ordinal), Directory.GetFiles(folder.Path).Order(StringComparer.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Of_many_that_write_one_file_at_once_one_is_whole(bool overwrite)
+    {
+        using var folder = new TemporaryFolder();
+        string path = folder["out.bin"];
+        using var together = new Barrier(8);
+        int written = 0, refused = 0;
+        var threads = Enumerable.Range(0, 8).Select(i => new Thread(() =>
+        {
+            try
+            {
+                AtomicFile.Write(path, overwrite, stream =>
+                {
+                    together.SignalAndWait();
+                    for (int k = 0; k < 100; k++) stream.Write(Enumerable.Repeat((byte)i, 1000).ToArray());
+                });
+                Interlocked.Increment(ref written);
+            }
+            catch (FileException e) when (e.Message.Contains("exists already", StringComparison.Ordinal))
+            {
+                Interlocked.Increment(ref refused);
+            }
+        })).ToArray();
+        foreach (var thread in threads) thread.Start();
+        foreach (var thread in threads) thread.Join();
+        Assert.Equal(overwrite ? (8, 0) : (1, 7), (written, refused));
+        byte[] file = File.ReadAllBytes(Assert.Single(Directory.GetFiles(folder.Path)));
+        Assert.Equal(100_000, file.Length);
+        Assert.Single(file.Distinct());
+    }
+
+    [Fact]
     public void Devices_are_written_to_and_not_replaced()
     {
         if (!File.Exists("/dev/null") || !File.Exists("/dev/full")) return;

@@ -190,7 +190,7 @@ public class BadSafetensorsTests
         Assert.Contains("there is no such file", Message(folder["absent.safetensors"]), StringComparison.Ordinal);
         Assert.Contains("there is no such file", Message(folder["no/folder.safetensors"]), StringComparison.Ordinal);
         Assert.Contains("is a folder", Message(folder.Path), StringComparison.Ordinal);
-        Assert.Contains("cannot be opened", Message(""), StringComparison.Ordinal);
+        Assert.Contains("an empty file name", Message(""), StringComparison.Ordinal);
         Assert.Contains("cannot be opened", Message("a\0b"), StringComparison.Ordinal);
 
         static string Message(string path) => Assert.Throws<ModelFileException>(() => SafetensorsFile.Open(path).Dispose()).Message;

@@ -51,7 +51,7 @@ public class CheckpointTests
     [InlineData("""{"a":"x\u0000y"}""", "a", "is missing")]
     [InlineData("""{"a":"model-00001-of-00002.safetensors","z":"model-00001-of-00002.safetensors"}""", "z", "is not in the shard 'model-00001-of-00002.safetensors'")]
     [InlineData("""{"a":"model-00002-of-00002.safetensors"}""", "a", "is not in the shard")]
-    [InlineData("""{"a":"model-00001-of-00002.safetensors","a":"model-00002-of-00002.safetensors"}""", null, "'a'")]
+    [InlineData("""{"a":"model-00001-of-00002.safetensors","a":"model-00002-of-00002.safetensors"}""", "a", "given twice")]
     [InlineData("""{"a":1}""", "weight_map.a", "expected a string, found 1")]
     [InlineData("""[]""", "weight_map", "expected an object of strings, found []")]
     [InlineData("""null""", "weight_map", "expected an object of strings, found null")]

@@ -142,7 +142,7 @@ public class ConfigFileTests
         Assert.Contains("is a folder", Message(folder.Path), StringComparison.Ordinal);
         using (var stream = File.Create(folder["large.json"])) stream.SetLength(10_000_001);
         Assert.Contains("has 10000001 bytes", Message(folder["large.json"]), StringComparison.Ordinal);
-        Assert.Contains("cannot be read", Message(""), StringComparison.Ordinal);
+        Assert.Contains("an empty file name", Message(""), StringComparison.Ordinal);
         if (File.Exists("/dev/zero")) Assert.Contains("not a regular file", Message("/dev/zero"), StringComparison.Ordinal);
 
         static string Message(string path) => Assert.Throws<ModelFileException>(() => ConfigFile.Load(path)).Message;

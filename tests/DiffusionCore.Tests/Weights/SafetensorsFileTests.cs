@@ -115,6 +115,36 @@ public class SafetensorsFileTests
     }
 
     [Fact]
+    public void A_file_that_is_written_to_while_open_is_an_error()
+    {
+        using var folder = new TemporaryFolder();
+        SafetensorsWriter.Write(folder["a.safetensors"], [new("a", StorageType.U8, [4], new byte[] { 1, 2, 3, 4 })]);
+        using var file = SafetensorsFile.Open(folder["a.safetensors"]);
+        var bytes = new byte[4];
+        file.Read(file.Tensors["a"], bytes);
+        using (var other = new FileStream(folder["a.safetensors"], FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+        {
+            other.Seek(-1, SeekOrigin.End);
+            other.WriteByte(9);
+        }
+
+        File.SetLastWriteTimeUtc(folder["a.safetensors"], DateTime.UtcNow.AddSeconds(1));       // a file system's clock may be coarse
+        Assert.Contains("a: was written to while it was open", Assert.Throws<ModelFileException>(() => file.Read(file.Tensors["a"], bytes)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_file_that_is_replaced_while_open_stays_the_one_that_was_opened()
+    {
+        using var folder = new TemporaryFolder();
+        SafetensorsWriter.Write(folder["a.safetensors"], [new("a", StorageType.U8, [1], new byte[] { 1 })]);
+        using var file = SafetensorsFile.Open(folder["a.safetensors"]);
+        SafetensorsWriter.Write(folder["a.safetensors"], [new("a", StorageType.U8, [1], new byte[] { 2 })], null, overwrite: true);
+        var bytes = new byte[1];
+        file.Read(file.Tensors["a"], bytes);
+        Assert.Equal(1, bytes[0]);
+    }
+
+    [Fact]
     public void Threads_read_at_the_same_time()
     {
         var random = new Random(5);
