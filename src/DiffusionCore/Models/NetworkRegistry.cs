@@ -19,6 +19,7 @@ internal static class NetworkRegistry
         new("BERTEmbedder(ldm)", "cond_stage_model", (w, f) => new BertEmbedder(w, BertConfig.Read(f))),
         new("UNetModel(ldm.openaimodel)", "diffusion_model", (w, f) => new OpenAiUNet(w, OpenAiUNetConfig.ReadLatent(f), "eps")),
         new("UNetModel(guided_diffusion)", "diffusion_model", (w, f) => new OpenAiUNet(w, OpenAiUNetConfig.ReadGuided(f), "out")),
+        new("UNetModel(consistency_models)", "diffusion_model", (w, f) => new ConsistencyModel(w, OpenAiUNetConfig.ReadConsistency(f))),
         new("EncoderUNetModel(guided_diffusion)", "classifier", (w, f) => new OpenAiClassifier(w, OpenAiUNetConfig.ReadClassifier(f))),
         new("PyUNetModel", "diffusion_model", (w, f) => new PyramidUNet(w, OpenAiUNetConfig.ReadPyramid(f))),
         new("EDMPrecond", "edm", (w, f) => new EdmPrecond(w, EdmConfig.Read(f, learnedVariance: false))),

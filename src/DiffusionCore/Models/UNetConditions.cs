@@ -43,15 +43,32 @@ public sealed record UNetConditions
         if (context.Shape[0] != images || context.Shape[2] != width) throw io.Problem("encoder_hidden_states", $"expected [{images}, tokens, {width}], found {context.Shape}");
         var mask = io.Optional("encoder_attention_mask", 2, Rate.Request);
         if (mask is { } m && m.Shape != new Shape(images, context.Shape[1])) throw io.Problem("encoder_attention_mask", $"expected [{images}, {context.Shape[1]}], found {m.Shape}");
+        var (text, sizes) = DeclareAdded(io, config, images);
         return new UNetConditions
         {
             Context = context,
             ContextMask = mask,
             TimeCondition = Taken(io, "timestep_cond", config.TimeConditionChannels > 0) ? Vector(io, "timestep_cond", images, config.TimeConditionChannels) : null,
             Classes = DeclareClasses(io, config, images),
-            TextEmbeds = Taken(io, "added_text_embeds", config.TextTime) ? Vector(io, "added_text_embeds", images, -1) : config.TextTime ? io.Input("added_text_embeds") : null,
-            TimeIds = Taken(io, "added_time_ids", config.TextTime) ? Vector(io, "added_time_ids", images, -1) : config.TextTime ? io.Input("added_time_ids") : null,
+            TextEmbeds = text,
+            TimeIds = sizes,
         };
+    }
+
+    private static (Value? Text, Value? Sizes) DeclareAdded(NetworkIO io, UNet2DConditionConfig config, long images)
+    {
+        if (!config.TextTime)
+        {
+            Taken(io, "added_text_embeds", false);
+            Taken(io, "added_time_ids", false);
+            return (null, null);
+        }
+
+        Value text = Vector(io, "added_text_embeds", images, -1), sizes = Vector(io, "added_time_ids", images, -1);
+        long width = text.Shape[1] + sizes.Shape[1] * config.AdditionTimeChannels;
+        return width == config.ProjectionChannels
+            ? (text, sizes)
+            : throw io.Problem("added_time_ids", $"expected {config.ProjectionChannels} numbers of in.added_text_embeds and {config.AdditionTimeChannels} for each size, found {width} with {sizes.Shape}");
     }
 
     private static Value? DeclareClasses(NetworkIO io, UNet2DConditionConfig config, long images)

@@ -46,6 +46,26 @@ public class AuthorsNetworkTests
         (w, f) => new OpenAiClassifier(w, OpenAiUNetConfig.ReadClassifier(f)),
         (net, g) => g.Output("y", net.Record(g, Image(g, 3), Numbers(g, "t")))));
 
+    [Fact]
+    public void A_consistency_model_leaves_the_image_alone_at_the_smallest_level()
+    {
+        using var net = new RecipeNetwork<ConsistencyModel>(
+            """{"image_size": 4, "in_channels": 3, "out_channels": 3, "model_channels": 32, "num_res_blocks": 1, "attention_resolutions": [2], "channel_mult": [1, 1], "num_head_channels": 16}""",
+            (w, f) => new ConsistencyModel(w, OpenAiUNetConfig.ReadConsistency(f)),
+            (net, g) =>
+            {
+                var (x, sigma) = (Image(g, 3), Numbers(g, "sigma"));
+                g.Output("edm", net.Record(g, x, sigma, null, boundary: false));
+                g.Output("consistency", net.Record(g, x, sigma, null, boundary: true));
+            });
+        Assert.True(net.Error(Given) < Bound);
+        var inputs = new Dictionary<string, double[]> { ["x"] = RecipeNetwork<ConsistencyModel>.Numbers("x", 96), ["sigma"] = [0.002, 0.002] };
+        using var device = new CpuDevice(1);
+        var y = GraphRunner.OnDevice(device, net.Graph, inputs);
+        Assert.True(GraphRunner.RelativeError(inputs["x"], y["consistency"]) < 1e-6);
+        Assert.True(GraphRunner.RelativeError(inputs["x"], y["edm"]) > 1e-4);
+    }
+
     private static RecipeNetwork<PyramidUNet> Pyramid() => new(
         """{"use_split_head": true, "use_SPADE_norm": true, "use_spatial_transformer": true, "num_stage": 2, "split_embed_dim_list": [2, 3], "image_size": 4, "in_channels": 5, "out_channels": 5, "model_channels": 32, "num_res_blocks": 1, "attention_resolutions": [2], "channel_mult": [1, 1], "num_head_channels": 8, "context_dim": 12}""",
         (w, f) => new PyramidUNet(w, OpenAiUNetConfig.ReadPyramid(f)),

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using DiffusionCore.Models;
 using DiffusionCore.Runtime;
 using DiffusionCore.Tests.Weights;
@@ -41,11 +42,31 @@ public class GoldenConditionalTests
         model.Check(Bound);
     }
 
+    /// <summary>The gradient is what a derivative of the graph will give.</summary>
     [ConformanceFact]
     public void A_classifier_gives_the_logits_of_the_peer()
     {
         using var model = GoldenModel.Open("adm_classifier");
-        model.Check(Bound, "out.log_prob", "out.grad");
+        model.Check(Bound, "out.grad");
+    }
+
+    /// <summary>The other outputs are whole sampling runs.</summary>
+    [ConformanceFact]
+    public void A_consistency_model_gives_the_numbers_of_the_peer()
+    {
+        using var model = GoldenModel.Open("cm_samplers");
+        model.Check(Bound, "out.F_raw", "out.ancestral", "out.dpm", "out.dpm_churn", "out.euler", "out.heun", "out.heun_churn", "out.multistep", "out.multistep_noclip", "out.onestep", "out.progdist");
+    }
+
+    /// <summary>The peer ran the raw network at the time 100 sigma, which its inputs do not hold.</summary>
+    [ConformanceFact]
+    public void A_consistency_model_gives_the_raw_numbers_of_the_peer()
+    {
+        using var model = GoldenModel.Open("cm_samplers");
+        float[] times = Array.ConvertAll(MemoryMarshal.Cast<byte, float>(GoldenModel.Read(model.IO, "in.sigmas")).ToArray(), s => 100 * s);
+        var results = RunWith(model, new TensorData("in.timesteps", StorageType.F32, [2], MemoryMarshal.AsBytes(times.AsSpan()).ToArray()));
+        Assert.Equal(["out.F_raw", "out.denoised_edm", "out.denoised_consistency"], results.Select(r => r.Name));
+        GoldenModel.AssertClose(GoldenModel.Read(model.IO, "out.F_raw"), results[0].Data.Span, Bound, "out.F_raw");
     }
 
     /// <summary>The peer ran it with a conditioning scale of 0.75, which its inputs do not hold.</summary>
@@ -53,19 +74,24 @@ public class GoldenConditionalTests
     public void A_ControlNet_gives_the_numbers_of_the_peer()
     {
         using var model = GoldenModel.Open("controlnet_sd15");
+        var results = RunWith(model, new TensorData("in.conditioning_scale", StorageType.F32, [], BitConverter.GetBytes(0.75f)));
+        Assert.Equal(["out.down0", "out.down1", "out.down2", "out.down3", "out.mid"], results.Select(r => r.Name));
+        foreach (var result in results) GoldenModel.AssertClose(GoldenModel.Read(model.IO, result.Name), result.Data.Span, Bound, result.Name);
+    }
+
+    private static List<TensorData> RunWith(GoldenModel model, TensorData more)
+    {
         using var folder = new TemporaryFolder();
         var tensors = model.IO.Names.Where(n => n.StartsWith("in.", StringComparison.Ordinal)).Select(n =>
         {
             model.IO.TryGet(n, out var entry);
             return new TensorData(n, entry.Type, entry.Dims, GoldenModel.Read(model.IO, n));
         });
-        folder.Write("in.safetensors", SafetensorsWriter.ToArray(tensors.Append(new TensorData("in.conditioning_scale", StorageType.F32, [], BitConverter.GetBytes(0.75f)))));
+        folder.Write("in.safetensors", SafetensorsWriter.ToArray(tensors.Append(more)));
         using var inputs = Checkpoint.Open(folder["in.safetensors"]);
         using var device = new CpuDevice(2);
         using var component = Component.Load(model.Folder);
         Assert.Empty(component.Account.Unused);
-        var results = Component.Run(component, inputs, device);
-        Assert.Equal(["out.down0", "out.down1", "out.down2", "out.down3", "out.mid"], results.Select(r => r.Name));
-        foreach (var result in results) GoldenModel.AssertClose(GoldenModel.Read(model.IO, result.Name), result.Data.Span, Bound, result.Name);
+        return Component.Run(component, inputs, device);
     }
 }

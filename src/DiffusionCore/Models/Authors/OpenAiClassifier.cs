@@ -49,7 +49,24 @@ public sealed class OpenAiClassifier : INetwork
     {
         var x = OpenAiUNet.DeclareImage(io, "x", config.InChannels, SizeMultiple);
         if (config.AttentionPool && (x.Shape[1] != config.ImageSize || x.Shape[2] != config.ImageSize)) throw io.Problem("x", $"expected height and width {config.ImageSize}, found {x.Shape[1]} and {x.Shape[2]}");
-        io.Output("logits", Record(io.Graph, x, io.Times("timesteps", x.Shape[0])));
+        var logits = Record(io.Graph, x, io.Times("timesteps", x.Shape[0]));
+        io.Output("logits", logits);
+        if (io.Optional("y", 1) is not { } y) return;
+        if (y.Shape[0] != x.Shape[0]) throw io.Problem("y", $"expected [{x.Shape[0]}], found {y.Shape}");
+        io.Output("log_prob", RecordLogProbability(io.Graph, logits, y));
+    }
+
+    /// <summary>ln of the probability of a class, [N].</summary>
+    /// <param name="classes">[N] class numbers.</param>
+    public Value RecordLogProbability(Graph g, Value logits, Value classes)
+    {
+        int count = config.OutChannels;
+        var identity = new float[count * count];
+        for (int i = 0; i < count; i++) identity[i * count + i] = 1;
+        var chosen = g.Times(g.Unary(Unary.Log, g.Softmax(logits)), g.Embedding(classes, g.Constant(identity, new Shape(count, count))));
+        var ones = new float[count];
+        Array.Fill(ones, 1);
+        return g.Reshape(g.MatMul(chosen, g.Constant(ones, new Shape(count, 1))), logits.Shape[0]);
     }
 
     /// <param name="x">[N, H, W, InChannels].</param>

@@ -79,6 +79,13 @@ public sealed record OpenAiUNetConfig
     });
 
     /// <inheritdoc cref="ReadGuided"/>
+    public static OpenAiUNetConfig ReadConsistency(ConfigFile f) => Check(f, Common(f) with
+    {
+        Classes = f.GetOptionalInt("num_classes", 1, 1 << 24) ?? 0,
+        PartsFirst = true,
+    });
+
+    /// <inheritdoc cref="ReadGuided"/>
     public static OpenAiUNetConfig ReadLatent(ConfigFile f)
     {
         bool transformer = f.GetBool("use_spatial_transformer", false);
