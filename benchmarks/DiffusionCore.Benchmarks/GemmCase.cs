@@ -6,7 +6,6 @@ namespace DiffusionCore.Benchmarks;
 public sealed unsafe class GemmCase(string name, int m, int n, int k, bool geglu = false, WeightType type = WeightType.F32) : OperatorCase(geglu ? "geglu" : "gemm", name)
 {
     private WorkerPool? pool;
-    private float* wide;
     private void* packed, scratch;
 
     public int M => m;
@@ -35,17 +34,16 @@ public sealed unsafe class GemmCase(string name, int m, int n, int k, bool geglu
         pool = workers;
         X = Filled((long)m * k, 1);
         Y = Floats((long)m * n);
-        wide = geglu ? Floats((long)m * n) : Y;
         Bias = Filled(n, 2);
         Weights = Filled((long)n * k, 3, 2 / MathF.Sqrt(k));
         packed = Allocate(PackedWeights.Bytes(n, k, 1, type));
         PackedWeights.Pack(Stored(Weights, (long)n * k, type), type, n, k, 1, packed);
-        scratch = Allocate(Gemm.ScratchBytes(m, n, k, type, pool.Count));
+        scratch = Allocate(geglu ? GegluProduct.ScratchBytes(n / 2, k, type, pool.Count) : Gemm.ScratchBytes(m, n, k, type, pool.Count));
     }
 
     public override void Run()
     {
-        Gemm.Run(pool!, X, k, m, k, packed, type, n, wide, n, m, new Epilogue { Bias = Bias }, scratch);
-        if (geglu) GegluKernel.Run(pool!, wide, Y, m, n / 2);
+        if (geglu) GegluProduct.Run(pool!, X, k, m, k, packed, type, n / 2, Bias, Y, n / 2, scratch);
+        else Gemm.Run(pool!, X, k, m, k, packed, type, n, Y, n, m, new Epilogue { Bias = Bias }, scratch);
     }
 }

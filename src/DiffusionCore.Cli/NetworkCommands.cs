@@ -105,7 +105,7 @@ internal static class ExplainCommand
         return sorted[sorted.Length / 2];
     }
 
-    private static bool IsProduct(Op op) => op is LinearOp or FusedLinearOp or Conv2dOp or FusedConv2dOp or UpsampledConv2dOp or MatMulOp;
+    private static bool IsProduct(Op op) => op is LinearOp or FusedLinearOp or LinearGegluOp or Conv2dOp or FusedConv2dOp or UpsampledConv2dOp or MatMulOp;
 
     private static void Text(DenoiseSession session, double[][] seconds, Peak? peak, long weightBytes)
     {

@@ -80,7 +80,7 @@ public static unsafe class Gemm
     }
 
     // Rows in whole tiles; all panels in one job where the rows alone make enough jobs, for then the rows stay in L2.
-    private static (int BlockRows, int PanelsPerJob) Split(Isa isa, int m, int panels, int workers)
+    internal static (int BlockRows, int PanelsPerJob) Split(Isa isa, int m, int panels, int workers)
     {
         int tile = Math.Max(4, MicroKernel.RowsOf(isa)), wanted = workers == 1 ? 1 : JobsPerWorker * workers;
         int rows = PanelProduct.MaximumRows / tile * tile;

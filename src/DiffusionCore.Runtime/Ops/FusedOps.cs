@@ -103,6 +103,14 @@ public sealed record FusedGroupNormOp(GroupNormOp Core, bool Modulated, Activati
     }
 }
 
+/// <summary>A linear layer to 2H channels, then gated GELU; the 2H channels are never stored. Operands: x, W, [b]. y: [..., H].</summary>
+public sealed record LinearGegluOp(LinearOp Core) : FusedOp
+{
+    public override string Name => "linear+geglu";
+
+    public override Value Unfused(Graph g, ReadOnlySpan<Value> x) => g.Add(new GegluOp(), g.Add(Core, x));
+}
+
 /// <summary>Gated GELU (Shazeer 2020): the first half of the channels times the GELU of the second. x: [..., 2H], y: [..., H].</summary>
 public sealed record GegluOp : FusedOp
 {

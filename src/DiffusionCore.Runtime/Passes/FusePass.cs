@@ -6,7 +6,7 @@ namespace DiffusionCore.Runtime.Passes;
 /// <item>group norm, [* (1 + scale) + shift], [activation] -> one norm;</item>
 /// <item>linear or convolution, [+ channel vector], [activation], [+ residual], [* number] -> one product with an epilogue;</item>
 /// <item>nearest upsampling by a whole factor, then a convolution with its epilogue -> one convolution, where the device has it;</item>
-/// <item>a half of the channels times the GELU of the other half -> GEGLU.</item>
+/// <item>a half of the channels times the GELU of the other half -> GEGLU, and with the linear layer before it one product where the device has it.</item>
 /// </list>
 /// A value is fused away only where nothing else reads it. Nodes that no output needs are dropped.
 /// </summary>
@@ -55,6 +55,9 @@ public static class FusePass
         foreach (var (name, id) in graph.Outputs) result.Output(name, new Value(result, map[id]));
         return result;
     }
+
+    // Kernels take the gate sixteen columns at a time.
+    private const int GateLanes = 16;
 
     private static bool[] Reachable(Graph graph)
     {
@@ -214,7 +217,12 @@ public static class FusePass
                 var shape = graph.Nodes[source].Type.Shape;
                 if (gate.Inputs[0] != source || shape.Rank == 0 || shape[-1] % 2 != 0 || !Half(first, shape, 0) || !Half(second, shape, shape[-1] / 2)) continue;
                 if (Reader(plain.Id) is null || Reader(gelu.Id) is null || Reader(gate.Id) is null) continue;
-                return new Match(new GegluOp(), [source], mul.Id, mul.Id, [plain.Id, gelu.Id, gate.Id]);
+                int[] halves = [plain.Id, gelu.Id, gate.Id];
+                var product = graph.Nodes[source];
+                bool alone = !claimed[source] && readers[source].Count == 2 && readers[source].Contains(plain.Id) && readers[source].Contains(gate.Id);
+                return alone && product.Op is LinearOp linear && graph.Nodes[product.Inputs[1]].Op is WeightOp && shape[-1] % (2 * GateLanes) == 0 && supports(new LinearGegluOp(linear))
+                    ? new Match(new LinearGegluOp(linear), product.Inputs, source, mul.Id, [source, .. halves])
+                    : new Match(new GegluOp(), [source], mul.Id, mul.Id, [.. halves]);
             }
 
             return null;

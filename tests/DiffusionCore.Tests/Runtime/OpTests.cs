@@ -77,9 +77,18 @@ public class OpTests
         ["upsample conv direct"] = (g => g.Output("y", g.Conv2d(g.UpsampleNearest(In(g, "x", 2, 5, 3, 7), 15, 9), W(g, "w", 20, 7, 3, 3), null, new Conv2dOp(false, 1, 1, 1, 1, 1, 1))), 2e-6),
         ["upsample conv 1x1 silu residual"] = (g => g.Output("y", g.Plus(g.Unary(Unary.Silu, g.Conv2d(g.UpsampleNearest(In(g, "x", 2, 4, 3, 16), 8, 6), W(g, "w", 9, 16, 1, 1), null, new Conv2dOp(false))), In(g, "r", 2, 8, 6, 9))), 2e-6),
         ["upsample unevenly conv"] = (g => g.Output("y", g.Conv2d(g.UpsampleNearest(In(g, "x", 1, 4, 3, 16), 8, 9), W(g, "w", 9, 16, 3, 3), null, new Conv2dOp(false, 1, 1, 1, 1, 1, 1))), 5e-6),
+        ["linear geglu"] = (g => g.Output("y", Gated(g, g.Linear(In(g, "x", 2, 37, 19), W(g, "w", 160, 19), W(g, "b", 160)))), 2e-6),
+        ["linear geglu f16"] = (g => g.Output("y", Gated(g, g.Linear(In(g, "x", 150, 33), W(g, "w", DType.F16, 224, 33), null))), 2e-6),
+        ["linear geglu uneven"] = (g => g.Output("y", Gated(g, g.Linear(In(g, "x", 9, 33), W(g, "w", 34, 33), null))), 2e-6),
         ["cast f16"] = (g => g.Output("y", g.Cast(In(g, "a", 77), DType.F16)), 0),
         ["cast bf16 and back"] = (g => g.Output("y", g.Cast(g.Cast(In(g, "a", 77), DType.BF16), DType.F32)), 0),
     };
+
+    private static Value Gated(Graph g, Value h)
+    {
+        long half = h.Shape[-1] / 2;
+        return g.Times(g.Slice(h, h.Shape.Rank - 1, 0, half), g.Unary(Unary.Gelu, g.Slice(h, h.Shape.Rank - 1, half, half)));
+    }
 
     public static TheoryData<string> Names() => [.. Cases.Keys];
 

@@ -18,6 +18,7 @@ internal static class CpuImplementations
             UnaryOp => [new CpuUnary()],
             BinaryOp => [new CpuBinary()],
             AffineOp => [new CpuAffine()],
+            LinearGegluOp => [new CpuLinearGeglu(device)],
             GegluOp => [new CpuGeglu()],
             CastOp => [new CpuCast()],
             TransposeOp or SliceOp or ExpandOp => [new CpuStridedCopy()],
