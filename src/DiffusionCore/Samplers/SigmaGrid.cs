@@ -45,6 +45,7 @@ internal sealed record SigmaGrid(double[] Sigmas, double[] Times)
     /// <summary>The training step, with fraction, whose noise level this is; linear in ln sigma.</summary>
     public static double TimeOf(double sigma, double[] logs)
     {
+        if (logs.Length == 1) return 0;                  // a training of one step has one time
         double log = DoubleMath.Log(Math.Max(sigma, 1e-10));
         int low = Math.Clamp(Array.FindLastIndex(logs, l => log >= l), 0, logs.Length - 2);
         double gap = logs[low] - logs[low + 1];          // 0 where a beta is too small to move the level

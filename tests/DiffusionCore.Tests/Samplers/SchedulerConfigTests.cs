@@ -119,6 +119,16 @@ public sealed class SchedulerConfigTests
         Assert.All(Sampler.Plan(config, new SamplerOptions { Steps = 3 }, sampler).Evaluations, e => Assert.True(double.IsFinite(e.Time)));
     }
 
+    /// <summary>Found by the fuzzer: the time of a noise level was looked for between two training steps.</summary>
+    [Theory]
+    [InlineData("karras")]
+    [InlineData("exponential")]
+    public void A_training_of_one_step_can_be_sampled(string schedule)
+    {
+        var plan = Sampler.Plan(new SchedulerConfig { TrainSteps = 1, SigmaMin = 0.01, SigmaMax = 12.5 }, new SamplerOptions { Steps = 1 }, "euler", schedule);
+        Assert.Equal(0, Assert.Single(plan.Evaluations).Time);
+    }
+
     [Fact]
     public void An_eps_network_cannot_start_where_the_signal_is_zero()
     {
