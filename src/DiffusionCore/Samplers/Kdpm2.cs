@@ -63,6 +63,7 @@ public static class Kdpm2
     // In float throughout, as published: between the first two training steps the difference of two logarithms shows it.
     private static double TimeOf(double sigma, float[] logs)
     {
+        if (logs.Length == 1) return 0;                  // a training of one step has one time
         float log = (float)DoubleMath.Log(sigma);
         int low = Math.Clamp(Array.FindLastIndex(logs, l => log >= l), 0, logs.Length - 2);
         float weight = Math.Clamp((logs[low] - log) / (logs[low] - logs[low + 1]), 0, 1);
