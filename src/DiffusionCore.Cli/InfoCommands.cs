@@ -3,7 +3,6 @@ using System.Globalization;
 using DiffusionCore.Json;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
-using DiffusionCore.Samplers;
 using DiffusionCore.Weights;
 using Spectre.Console;
 
@@ -142,86 +141,5 @@ internal static class InspectCommand
         }
 
         w.WriteEndArray();
-    });
-}
-
-/// <summary>dcore schedule.</summary>
-internal static class ScheduleCommand
-{
-    public static Command Create()
-    {
-        var sampler = new Option<string?>("--sampler") { Description = string.Join(", ", Sampler.Names) };
-        var schedule = new Option<string?>("--schedule") { Description = string.Join(", ", Sampler.Schedules) };
-        var config = new Option<string?>("--config") { Description = "scheduler_config.json; without it the bundled model's" };
-        var steps = CliOptions.Number("--steps", "Denoising steps", 50, 1, 10_000);
-        var eta = CliOptions.OptionalReal("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM (default 0); TCD: share of each step that is drawn anew (default 0.3)", 0, 1);
-        var json = CliOptions.Json();
-        var command = new Command("schedule", "Print a sampler's steps as numbers: x' = X*x + D*denoised + E*eps + H*history + N*noise") { sampler, schedule, config, steps, eta, json };
-        command.SetAction(p =>
-        {
-            string file = p.GetValue(config) ?? Path.Combine(ModelLocator.Bundled(ModelLocator.DefaultModel), "scheduler", "scheduler_config.json");
-            var plan = Sampler.Plan(SchedulerConfig.Read(ConfigFile.Load(file)), new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, p.GetValue(sampler), p.GetValue(schedule));
-            if (p.GetValue(json)) Json(plan);
-            else Text(plan);
-            return 0;
-        });
-        return command;
-    }
-
-    private static void Text(SamplerPlan plan)
-    {
-        var table = Tables.New(">step", ">time", ">alpha", ">sigma", ">c_in", ">X", ">D", ">E", ">H", ">N");
-        foreach (var e in plan.Evaluations)
-        {
-            table.Row(
-                e.Step, $"{e.Time:G7}", $"{e.Alpha:G7}", $"{e.Sigma:G7}", $"{e.InputScale:G5}", $"{e.X:G7}", $"{e.D:G7}", $"{e.E:G7}",
-                string.Join(" ", e.History.Select(h => string.Create(CultureInfo.InvariantCulture, $"{h.Coefficient:G7}*slot{h.Slot}"))), $"{e.N:G7}");
-        }
-
-        table.Print();
-        Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{plan.Name}: {plan.Steps} steps, {plan.Evaluations.Count} evaluations, initial sigma {plan.InitialSigma:G7}"));
-    }
-
-    private static void Json(SamplerPlan plan) => JsonOut.Write(w =>
-    {
-        w.WriteString("sampler", plan.Name);
-        w.WriteString("prediction", plan.Prediction.ToString().ToLowerInvariant());
-        w.WriteNumber("steps", plan.Steps);
-        w.WriteNumber("initial_sigma", plan.InitialSigma);
-        Array("timesteps", plan.Timesteps);
-        if (plan.Sigmas is { } sigmas) Array("sigmas", sigmas);
-        w.WriteStartArray("evaluations");
-        foreach (var e in plan.Evaluations)
-        {
-            w.WriteStartObject();
-            w.WriteNumber("step", e.Step);
-            foreach (var (name, v) in new[] { ("time", e.Time), ("alpha", e.Alpha), ("sigma", e.Sigma), ("input_scale", e.InputScale), ("x", e.X), ("denoised", e.D), ("eps", e.E), ("noise", e.N) })
-            {
-                w.WritePropertyName(name);
-                JsonOut.Number(w, v);
-            }
-
-            w.WriteStartArray("history");
-            foreach (var term in e.History)
-            {
-                w.WriteStartObject();
-                w.WriteNumber("slot", term.Slot);
-                w.WriteNumber("coefficient", term.Coefficient);
-                w.WriteEndObject();
-            }
-
-            w.WriteEndArray();
-            if (e.Keep != Kept.None) w.WriteString("keep", $"{e.Keep.ToString().ToLowerInvariant()} in slot {e.KeepSlot}");
-            w.WriteEndObject();
-        }
-
-        w.WriteEndArray();
-
-        void Array(string name, double[] values)
-        {
-            w.WriteStartArray(name);
-            foreach (double v in values) JsonOut.Number(w, v);
-            w.WriteEndArray();
-        }
     });
 }

@@ -1,4 +1,5 @@
 using DiffusionCore.Runtime;
+using DiffusionCore.Samplers.Schedules;
 
 namespace DiffusionCore.Samplers;
 
@@ -8,7 +9,7 @@ public static partial class Sampler
     private static readonly string[] Spacings = ["leading", "linspace", "trailing"];
 
     /// <summary>What --schedule takes: placements of noise levels, or spacings of training steps; default is what the model's configuration says.</summary>
-    public static IReadOnlyList<string> Schedules { get; } = ["default", .. SigmaSchedule.Names, .. Spacings];
+    public static IReadOnlyList<string> Schedules { get; } = ["default", .. SigmaSchedule.Names, .. Spacings, .. LevelSchedule.Names.Except(SigmaSchedule.Names)];
 
     /// <summary>The run of a sampler as numbers.</summary>
     /// <param name="config">The model's; another sampler than its own takes its betas, prediction type, spacing and clipping.</param>
@@ -18,6 +19,7 @@ public static partial class Sampler
     /// <exception cref="ModelFileException">The configuration asks for what this engine does not have.</exception>
     public static SamplerPlan Plan(SchedulerConfig config, SamplerOptions options, string? name = null, string? schedule = null)
     {
+        if (OnLevels(config, options, name, schedule) is { } levels) return levels;
         var (row, suffix) = name is not null ? Find(name) : (OfClass(config.ClassName) ?? throw config.Problem("_class_name", Unsupported(config.ClassName)), "");
         (row, config) = ForModel(row, config);
         schedule = schedule is null or "default" ? suffix : schedule;
@@ -25,7 +27,8 @@ public static partial class Sampler
         if (schedule.Length > 0)
         {
             if (explicitly) throw new UsageException($"schedule '{schedule}' and an explicit list of steps exclude each other");
-            config = Scheduled(row, config, schedule);
+            if (LevelsOf(row, config, options, schedule) is { } placed) (options, explicitly) = (options with { Sigmas = placed }, true);
+            else config = Scheduled(row, config, schedule);
         }
 
         if (explicitly) config = config with { SigmaSchedule = "" };
@@ -89,7 +92,7 @@ public static partial class Sampler
         throw new UsageException($"sampler {Unsupported(name)}");
     }
 
-    private static string Unsupported(string name) => $"'{name}' is not supported{Suggestion.Hint(name, [.. Names, .. ClassNames])}";
+    private static string Unsupported(string name) => $"'{name}' is not supported{Suggestion.Hint(name, [.. Names, .. LevelNames, .. ClassNames])}";
 
     private static string Plain(string name) =>
         string.Concat(name.ToLowerInvariant().Replace("++", "pp", StringComparison.Ordinal).Where(char.IsAsciiLetterOrDigit));

@@ -1,4 +1,6 @@
 using DiffusionCore.Runtime;
+using DiffusionCore.Samplers.KDiffusion;
+using DiffusionCore.Samplers.Schedules;
 
 namespace DiffusionCore.Samplers;
 
@@ -46,6 +48,15 @@ public sealed record SamplerOptions
     public double ChurnMaximum { get; init; } = double.PositiveInfinity;
 
     public double ChurnNoise { get; init; } = 1;
+
+    /// <summary>Whose mathematics names stand for.</summary>
+    public Compatibility Compatibility { get; init; }
+
+    /// <summary>What the samplers on noise levels take beyond this; null for their own.</summary>
+    public KOptions? Levels { get; init; }
+
+    /// <summary>Karras and polyexponential schedules of noise levels: their exponent; null for 7 and 1.</summary>
+    public double? Rho { get; init; }
 
     /// <summary>RePaint: steps that each jump goes back.</summary>
     public int JumpLength { get; init; } = 10;

@@ -29,7 +29,7 @@ public sealed record NoiseLevels(double[] Sigmas, Func<double, double> Time, boo
     };
 
     /// <summary>An update of latents and slots that does not ask the network.</summary>
-    public Evaluation Without(int step) => new() { Time = 0, Step = FirstStep + step, Alpha = 1, Sigma = 1, Evaluates = false };
+    public Evaluation Without(int step) => new() { Time = 0, Step = FirstStep + step, Alpha = 1, Sigma = Maximum, Evaluates = false };
 
     /// <exception cref="UsageException">Levels that rise, repeat or are not finite.</exception>
     public void Check()

@@ -33,6 +33,9 @@ public sealed class ScoreProcess
 
     public bool Explodes => kind == Kind.VarianceExploding;
 
+    /// <summary>Whether this is the sub-VP process, whose variance stays below the VP one's.</summary>
+    public bool Damps => kind == Kind.SubVariancePreserving;
+
     /// <summary>Factor of x0 in x(t).</summary>
     public double Mean(double t) => Explodes ? 1 : DoubleMath.Exp(-Integral(t) / 2);
 
