@@ -34,6 +34,16 @@ public sealed record UNetConditions
     /// <summary>A T2I adapter's maps [N, H, W, C], one per level; empty where there are none.</summary>
     public IReadOnlyList<Value> AdapterFeatures { get; init; } = [];
 
+    /// <summary>
+    /// The vector of <see cref="TimeCondition"/> that latent consistency models take for a guidance weight w (Luo et al. 2023): sines, then cosines,
+    /// of 1000 (w - 1) at frequencies from 1 to 1/10000.
+    /// </summary>
+    /// <param name="weight">[N]: w as pipelines state it, where 1 is no guidance.</param>
+    /// <param name="channels">time_cond_proj_dim.</param>
+    /// <returns>[N, channels].</returns>
+    public static Value RecordGuidance(Graph g, Value weight, int channels) =>
+        g.Add(new SinusoidalEmbeddingOp(channels, Flip: false, Shift: 1, Scale: 1000), g.Affine(g.Cast(weight, DType.F32), 1, -1));
+
     /// <summary>Declares the inputs that a component of this configuration takes, and checks them against the latent.</summary>
     /// <exception cref="ModelFileException">One is missing, does not fit, or is one that this network does not take.</exception>
     internal static UNetConditions Declare(NetworkIO io, UNet2DConditionConfig config, long images)

@@ -77,6 +77,23 @@ public class UNet2DConditionTests
     }
 
     [Fact]
+    public void A_guidance_weight_is_embedded_as_latent_consistency_models_take_it()
+    {
+        var g = new Graph();
+        g.Output("y", UNetConditions.RecordGuidance(g, g.Constant([1, 1.001f], new Shape(2)), 8));
+        using var device = new CpuDevice(1);
+        double[] y = GraphRunner.OnDevice(device, g, new Dictionary<string, double[]>())["y"];
+        Assert.Equal([0, 0, 0, 0, 1, 1, 1, 1], y[..8]);                    // no guidance: all angles are zero
+        double angle = 1000 * (1.001f - 1f);
+        double[] frequencies = [1, Math.Pow(10000, -1 / 3.0), Math.Pow(10000, -2 / 3.0), 1e-4];
+        for (int i = 0; i < 4; i++)
+        {
+            Assert.Equal(Math.Sin(angle * frequencies[i]), y[8 + i], 1e-6);
+            Assert.Equal(Math.Cos(angle * frequencies[i]), y[12 + i], 1e-6);
+        }
+    }
+
+    [Fact]
     public void A_masked_token_does_not_matter()
     {
         using var net = Build(Config(), 4, 4, (g, c) => c with { ContextMask = g.Input("mask", new Shape(Images, Tokens), DType.F32, Rate.Request) });
