@@ -64,12 +64,14 @@ internal sealed class IlgpuExecutable : Executable
         return slots[id];
     }
 
-    public ArrayView<float> Constant(ReadOnlySpan<float> values)
+    public ArrayView<T> Constant<T>(ReadOnlySpan<T> values)
+        where T : unmanaged
     {
-        var buffer = device.AllocateMemory((long)values.Length * sizeof(float), "a constant");
+        var bytes = MemoryMarshal.AsBytes(values);
+        var buffer = device.AllocateMemory(bytes.Length, "a constant");
         constants.Add(buffer);
-        device.Upload(MemoryMarshal.AsBytes(values), buffer);
-        return buffer.As<float>();
+        device.Upload(bytes, buffer);
+        return buffer.As<T>();
     }
 
     public ArrayView<int> Failure(Rate rate, Func<DiffusionCoreException> error)
@@ -158,7 +160,7 @@ internal sealed class IlgpuExecutable : Executable
         }
         else if (root.Op is ConstantOp constant)
         {
-            slots[node.Id].Bytes = Constant(constant.Data).Cast<byte>();
+            slots[node.Id].Bytes = Constant<float>(constant.Data).Cast<byte>();
             filled[node.Id] = true;
         }
         else if (place.Storage == Storage.Arena)

@@ -82,7 +82,8 @@ internal sealed class IlgpuBuild(IlgpuDevice device, IlgpuExecutable executable,
     public ArrayView<DiffusionCore.Kernels.Float4> Packed(int operand, int outputs, int inputs, int taps) => executable.Weights.Packed(Source(operand)!, outputs, inputs, taps).As<DiffusionCore.Kernels.Float4>();
 
     /// <summary>Numbers known now, on the device as long as the executable.</summary>
-    public ArrayView<float> Constant(ReadOnlySpan<float> values) => executable.Constant(values);
+    public ArrayView<T> Constant<T>(T[] values)
+        where T : unmanaged => executable.Constant<T>(values);
 
     /// <summary>A flag that a kernel may set when the data is at fault; looked at after the run.</summary>
     public ArrayView<int> Failure(Func<DiffusionCoreException> error) => executable.Failure(step.Node.Rate, error);

@@ -66,7 +66,17 @@ internal sealed class KernelSet(IlgpuDevice device)
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ResampleKernels.Map, ResampleKernels.Window> Largest => Get(ResampleKernels.Largest, a => Accelerator.LoadStreamKernel(a));
 
+    public Action<KernelConfig, ArrayView<float>, ArrayView<int>, ArrayView<float>, ArrayView<int>, ArrayView<float>, ArrayView<float>, ResampleKernels.Map, int, int> Resize =>
+        Get(ResampleKernels.Resize, a => Accelerator.LoadStreamKernel(a));
+
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ResampleKernels.Map, int, int, int, int> Fir => Get(ResampleKernels.Fir, a => Accelerator.LoadStreamKernel(a));
+
+    public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ConvolutionKernels.Shape, int> TransposedConvolution =>
+        Get(TransposedConvolutionKernel.Run, a => Accelerator.LoadStreamKernel(a));
+
+    public Action<KernelConfig, ArrayView<float>, ArrayView<long>, ArrayView<float>, int, int, int, long> Pick => Get(CopyKernels.Pick, a => Accelerator.LoadStreamKernel(a));
+
+    public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<long>, int, int, int> NearestCode => Get(CopyKernels.NearestCode, a => Accelerator.LoadStreamKernel(a));
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>,
         ArrayView<float>, SamplerStepKernel.Arguments> SamplerStep => Get(SamplerStepKernel.Run, a => Accelerator.LoadStreamKernel(a));

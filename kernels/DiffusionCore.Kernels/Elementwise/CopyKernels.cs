@@ -1,10 +1,13 @@
-// Moves without arithmetic: strided copies, borders, rows of a table.
+// Moves: strided copies, borders, rows of a table, and looking for the row.
 //
 //   copy    y[to + B.i] = x[from + A.i]: permutation, slice, broadcast, one part of a concatenation
 //   pad     y[i] = x[i - before], outside by mode: constant, reflect, edge, wrap
 //   gather  y[r, :] = table[ids[r], :];  ids: [rows], table: [V, D], y: [rows, D]. An id outside the table gives zeros and sets a flag.
+//   pick    y[n, :] = x[n, t, :], t the first place where ids[n, t] is the wanted one, else 0; or of the largest id
+//   code    y[r] = the k with the least |x[r, :] - table[k, :]|^2, the first of equally near ones
 //
 // Work split  one thread per element of y (copy: of the walk).
+// Numerics    code: float sums of squared differences.
 // Roofline    memory bound; a permutation reads or writes apart.
 using ILGPU;
 
@@ -87,5 +90,51 @@ public static class CopyKernels
         bool inside = id >= 0 && id < rows;
         if (!inside) failed[0] = 1;
         y[i] = inside ? table[(int)id * dim + i % dim] : 0f;
+    }
+
+    /// <param name="wanted">The id to look for; -1 for the largest of the text.</param>
+    [GpuKernel]
+    public static void Pick(ArrayView<float> x, ArrayView<long> ids, ArrayView<float> y, int count, int tokens, int channels, long wanted)
+    {
+        int i = Grid.GlobalIndex.X;
+        if (i >= count) return;
+        int text = i / channels, place = 0;
+        long best = wanted < 0 ? ids[text * tokens] : wanted;
+        if (wanted < 0)
+        {
+            for (int t = 1; t < tokens; t++)
+                if (ids[text * tokens + t] > best) best = ids[text * tokens + t];
+        }
+
+        // Backwards, so that the first place of several is the last one seen.
+        for (int t = tokens - 1; t >= 0; t--)
+            if (ids[text * tokens + t] == best) place = t;
+        y[i] = x[(text * tokens + place) * channels + i % channels];
+    }
+
+    [GpuKernel]
+    public static void NearestCode(ArrayView<float> x, ArrayView<float> table, ArrayView<long> y, int count, int codes, int width)
+    {
+        int i = Grid.GlobalIndex.X;
+        if (i >= count) return;
+        float best = float.PositiveInfinity;
+        int nearest = 0;
+        for (int k = 0; k < codes; k++)
+        {
+            float distance = 0f;
+            for (int d = 0; d < width; d++)
+            {
+                float difference = x[i * width + d] - table[k * width + d];
+                distance = difference * difference + distance;
+            }
+
+            if (distance < best)
+            {
+                best = distance;
+                nearest = k;
+            }
+        }
+
+        y[i] = nearest;
     }
 }

@@ -3,6 +3,7 @@
 //   nearest  y[i, j] = x[floor(i H / OH), floor(j W / OW)]
 //   average  mean over a (dilated) window; the divisor counts real pixels, or padded ones too
 //   max      largest value of a (dilated) window
+//   resize   y[i, j] = sum of weights[i][s] weights[j][t] x[index[i][s], index[j][t]]: any separable filter as a table per axis
 //   fir      zeros inserted (Up), padding, correlation with the flipped separable taps, each Down-th sample kept
 //   x: [N, H, W, C], y: [N, OH, OW, C]
 //
@@ -89,6 +90,27 @@ public static class ResampleKernels
         }
 
         y[index] = best;
+    }
+
+    /// <param name="rowIndex">[OH][rowTaps] input rows; columns alike.</param>
+    [GpuKernel]
+    public static void Resize(
+        ArrayView<float> x, ArrayView<int> rowIndex, ArrayView<float> rowWeight, ArrayView<int> columnIndex, ArrayView<float> columnWeight, ArrayView<float> y, Map m, int rowTaps, int columnTaps)
+    {
+        int index = Grid.GlobalIndex.X;
+        if (index >= m.Count) return;
+        var p = PlaceOf(m, index);
+        float sum = 0f;
+        for (int s = 0; s < rowTaps; s++)
+        {
+            int row = (p.Image * m.Height + rowIndex[p.Row * rowTaps + s]) * m.Width;
+            float line = 0f;
+            for (int t = 0; t < columnTaps; t++)
+                line = columnWeight[p.Column * columnTaps + t] * x[(row + columnIndex[p.Column * columnTaps + t]) * m.Channels + p.Channel] + line;
+            sum = rowWeight[p.Row * rowTaps + s] * line + sum;
+        }
+
+        y[index] = sum;
     }
 
     [GpuKernel]

@@ -110,6 +110,30 @@ internal sealed class IlgpuGroupedConvolution : IlgpuImplementation
     protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
 }
 
+/// <summary>Transposed convolution; weights in the order of their file.</summary>
+internal sealed class IlgpuTransposedConvolution : IlgpuImplementation
+{
+    public override string Name => "transposed";
+
+    public override Action Build(IlgpuBuild build)
+    {
+        if (build.Count == 0) return Nothing;
+        var op = (ConvTranspose2dOp)build.Op;
+        Shape x = build.Shape(0), w = build.Shape(1), y = build.Result.Shape;
+        var shape = new ConvolutionKernels.Shape
+        {
+            Pixels = (int)(y[0] * y[1] * y[2]), Height = (int)x[1], Width = (int)x[2], Channels = (int)x[3], OutHeight = (int)y[1], OutWidth = (int)y[2], Outputs = (int)y[3],
+            KernelH = (int)w[2], KernelW = (int)w[3], StrideH = op.StrideH, StrideW = op.StrideW, PadTop = op.PadTop, PadLeft = op.PadLeft, DilationH = op.DilationH, DilationW = op.DilationW,
+            Groups = op.Groups,
+        };
+        var (config, kernel, source, weights, bias, target) =
+            (build.Device.PerItem(build.Count), build.Kernels.TransposedConvolution, build.Operand(0), build.Operand(1), build.Operand(op.Bias ? 2 : 0), build.Output());
+        return () => kernel(config, source.Floats, weights.Floats, bias.Floats, target.Floats, shape, op.Bias ? 1 : 0);
+    }
+
+    protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+}
+
 /// <summary>Batched product of two computed matrices.</summary>
 internal sealed class IlgpuMatMul : IlgpuImplementation
 {

@@ -84,3 +84,23 @@ internal sealed class IlgpuFir : IlgpuImplementation
 
     protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
 }
+
+/// <summary>Any separable filter, as a table per axis.</summary>
+internal sealed class IlgpuResize : IlgpuImplementation
+{
+    public override string Name => "axis-tables";
+
+    public override Action Build(IlgpuBuild build)
+    {
+        if (build.Count == 0) return Nothing;
+        var op = (ResizeOp)build.Op;
+        var map = IlgpuNearest.MapOf(build);
+        var rows = ResizeTable.Of(op, map.Height, op.OutHeight, op.ScaleH);
+        var columns = ResizeTable.Of(op, map.Width, op.OutWidth, op.ScaleW);
+        var (rowIndex, rowWeight, columnIndex, columnWeight) = (build.Constant(rows.Index), build.Constant(rows.Weight), build.Constant(columns.Index), build.Constant(columns.Weight));
+        var (config, kernel, x, y) = (build.Device.PerItem(build.Count), build.Kernels.Resize, build.Operand(0), build.Output());
+        return () => kernel(config, x.Floats, rowIndex, rowWeight, columnIndex, columnWeight, y.Floats, map, rows.Taps, columns.Taps);
+    }
+
+    protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+}

@@ -149,3 +149,36 @@ internal sealed class IlgpuGather : IlgpuImplementation
 
     protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands, 1);
 }
+
+internal sealed class IlgpuPick : IlgpuImplementation
+{
+    public override string Name => "pick";
+
+    public override Action Build(IlgpuBuild build)
+    {
+        if (build.Count == 0) return Nothing;
+        int count = build.Count, tokens = (int)build.Shape(0)[1], channels = (int)build.Shape(0)[2];
+        long wanted = ((PickTokenOp)build.Op).EndOfText;
+        var (config, kernel, x, ids, y) = (build.Device.PerItem(count), build.Kernels.Pick, build.Operand(0), build.Operand(1), build.Output());
+        return () => kernel(config, x.Floats, ids.As<long>(), y.Floats, count, tokens, channels, wanted);
+    }
+
+    protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) =>
+        operands[1].DType != DType.I64 ? $"the ids are {operands[1].DType}" : operands[0].DType.IsFloat() ? null : $"operand 0 is {operands[0].DType}";
+}
+
+internal sealed class IlgpuNearestCode : IlgpuImplementation
+{
+    public override string Name => "row-per-thread";
+
+    public override Action Build(IlgpuBuild build)
+    {
+        if (build.Count == 0) return Nothing;
+        int count = build.Count, codes = (int)build.Shape(1)[0], width = (int)build.Shape(1)[1];
+        var (config, kernel, x, table, y) = (build.Device.PerItem(count), build.Kernels.NearestCode, build.Operand(0), build.Operand(1), build.Output());
+        return () => kernel(config, x.Floats, table.Floats, y.As<long>(), count, codes, width);
+    }
+
+    protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) =>
+        !operands[0].DType.IsFloat() ? $"operand 0 is {operands[0].DType}" : operands[1].DType.IsFloat() ? null : $"operand 1 is {operands[1].DType}";
+}
