@@ -36,6 +36,7 @@ public sealed class NativeBinaryTests : CliTestBase
     {
         var result = RunNative("devices", "--json");
         Assert.Equal(0, result.Exit);
+        Assert.Contains("left out of this build", result.Output);
         var refused = RunNative("generate", "--device", "opencl", "-o", "x.png");
         Assert.Equal(4, refused.Exit);
         Assert.Contains("this build", refused.Error);
