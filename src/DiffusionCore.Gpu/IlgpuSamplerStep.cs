@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using DiffusionCore.Kernels;
 using DiffusionCore.Runtime;
 using ILGPU;
@@ -7,7 +8,7 @@ namespace DiffusionCore.Gpu;
 /// <summary>Binds the fused sampler step to device memory: coefficients are computed in double here and rounded once.</summary>
 internal sealed class IlgpuSamplerStep(IlgpuDevice device) : IDisposable
 {
-    private IlgpuBuffer? thresholds;
+    private IlgpuBuffer? numbers;
 
     public void Run(in SamplerStepArguments s)
     {
@@ -15,20 +16,28 @@ internal sealed class IlgpuSamplerStep(IlgpuDevice device) : IDisposable
         long count = (long)s.Images * s.Elements, outputs = count * (s.VarianceChannels > 0 ? 2 : 1);
         if (outputs * (s.Guided ? 2 : 1) > int.MaxValue) throw new DeviceException($"{device.Name}: {s.Images} latents of {s.Elements} numbers at once are more than 2^31; use a smaller --batch");
         var f = StepNumbers.Of(s);
+        bool known = s.Known is not null;
         var a = new SamplerStepKernel.Arguments
         {
             Count = (int)count, Elements = s.Elements, Guided = s.Guided ? 1 : 0, Conditional = s.Guided ? (int)outputs : 0, Guidance = (float)s.GuidanceScale,
             A0 = (float)f.A0, B0 = (float)f.B0, A1 = (float)f.A1, B1 = (float)f.B1, P = (float)f.P, Q = (float)f.Q,
             Clips = s.ThresholdRatio > 0 ? 2 : double.IsPositiveInfinity(s.Clip) ? 0 : 1, Clip = (float)s.Clip, Rederive = s.ClipRederivesEpsilon ? 1 : 0,
             X = (float)s.X, D = (float)s.D, E = (float)s.E, H1 = (float)s.H1, H2 = (float)s.H2, H3 = (float)s.H3, N = (float)s.N,
-            History1 = s.H1 != 0 ? 1 : 0, History2 = s.H2 != 0 ? 1 : 0, History3 = s.H3 != 0 ? 1 : 0, Noise = s.N != 0 ? 1 : 0,
+            History1 = s.H1 != 0 ? 1 : 0, History2 = s.H2 != 0 ? 1 : 0, History3 = s.H3 != 0 ? 1 : 0, Noise = s.N != 0 || known ? 1 : 0,
+            Known = known ? 1 : 0, KnownSignal = (float)s.KnownSignal, KnownNoise = (float)s.KnownNoise,
             KeepDenoised = s.DenoisedOut is null ? 0 : 1, KeepEpsilon = s.EpsilonOut is null ? 0 : 1, KeepSample = s.SampleOut is null ? 0 : 1,
             VarianceChannels = s.VarianceChannels, VarianceMinLog = (float)s.VarianceMinLog, VarianceMaxLog = (float)s.VarianceMaxLog,
         };
         try
         {
+            if (s.LangevinRatio > 0)
+            {
+                Langevin(s, a);
+                return;
+            }
+
             if (s.ThresholdRatio > 0) Threshold(s, a);
-            Launch(s, a, device.Own(s.Next).As<float>());
+            Launch(Views.Of(device, s), a);
         }
         catch (Exception e) when (IlgpuErrors.IsDevice(e))
         {
@@ -36,37 +45,108 @@ internal sealed class IlgpuSamplerStep(IlgpuDevice device) : IDisposable
         }
     }
 
-    public void Dispose() => thresholds?.Dispose();
+    public void Dispose() => numbers?.Dispose();
 
     // A quantile needs the denoised estimate first: one pass that writes it where the update will overwrite it.
     private void Threshold(in SamplerStepArguments s, SamplerStepKernel.Arguments a)
     {
         if (s.DenoisedOut is null) throw new ArgumentException("thresholding needs DenoisedOut as work space", nameof(s));
         if (s.Elements > QuantileKernel.MaximumElements) throw new DeviceException($"{device.Name}: thresholding counts up to {QuantileKernel.MaximumElements} numbers per latent, found {s.Elements}");
-        if (thresholds is null || thresholds.Bytes < (long)s.Images * sizeof(float))
-        {
-            thresholds?.Dispose();
-            thresholds = device.AllocateMemory((long)s.Images * sizeof(float), "the thresholds");
-        }
-
-        var work = device.Own(s.DenoisedOut).As<float>();
+        var v = Views.Of(device, s);
+        var thresholds = Numbers(s.Images);
+        v.Next = v.Denoised;
         a.X = a.E = 0;
         a.D = 1;
-        a.Clips = a.History1 = a.History2 = a.History3 = a.Noise = a.KeepDenoised = a.KeepEpsilon = a.KeepSample = 0;
-        Launch(s, a, work);
+        a.Clips = 0;
+        Launch(v, Alone(a));
         double at = s.ThresholdRatio * (s.Elements - 1);
         int below = (int)at;
-        device.Kernels.Quantile(device.PerGroup(s.Images), work, thresholds.As<float>(), s.Elements, below, (float)(at - below), (float)s.ThresholdMaximum);
+        device.Kernels.Quantile(device.PerGroup(s.Images), v.Denoised, thresholds, s.Elements, below, (float)(at - below), (float)s.ThresholdMaximum);
     }
 
-    private void Launch(in SamplerStepArguments s, SamplerStepKernel.Arguments a, ArrayView<float> next)
+    // The size of a Langevin step needs the norms first: one pass that writes eps, then one update per image with its own size.
+    private void Langevin(in SamplerStepArguments s, SamplerStepKernel.Arguments a)
     {
-        // A view that the kernel does not read may be any: the latent stands in.
-        var sample = device.Own(s.Sample).As<float>();
-        device.Kernels.SamplerStep(
-            device.PerItem(a.Count), sample, device.Own(s.Model).As<float>(), At(s.History1, a.History1), At(s.History2, a.History2), At(s.History3, a.History3), At(s.Noise, a.Noise),
-            a.Clips == 2 ? thresholds!.As<float>() : sample, next, At(s.DenoisedOut, a.KeepDenoised), At(s.EpsilonOut, a.KeepEpsilon), At(s.SampleOut, a.KeepSample), a);
+        if (s.DenoisedOut is null) throw new ArgumentException("a Langevin step needs DenoisedOut as work space", nameof(s));
+        var v = Views.Of(device, s);
+        var epsilon = v.Denoised;
+        var first = Alone(a);
+        (first.X, first.D, first.E) = (0, 0, 1);
+        v.Next = epsilon;
+        Launch(v, first);
+        var norms = Numbers(2 * s.Images);
+        device.Kernels.VectorNorm(device.PerGroup(s.Images), epsilon, norms, s.Elements);
+        device.Kernels.VectorNorm(device.PerGroup(s.Images), v.Noise, norms.SubView(s.Images), s.Elements);
+        var read = new float[2 * s.Images];
+        device.Download(numbers!, MemoryMarshal.AsBytes(read.AsSpan()));
+        double gradient = 0, noise = 0;
+        for (int i = 0; i < s.Images; i++)
+        {
+            gradient += (double)read[i] / s.Images;
+            noise += (double)read[s.Images + i] / s.Images;
+        }
 
-        ArrayView<float> At(DeviceBuffer? buffer, int used) => used == 0 ? sample : device.Own(buffer ?? throw new ArgumentException("a term has a coefficient but no buffer")).As<float>();
+        for (int i = 0; i < s.Images; i++)
+        {
+            double ratio = s.LangevinRatio * (s.BatchNorms ? noise / gradient : (double)read[s.Images + i] / read[i]), size = 2 * ratio * ratio;
+            // eps is at hand, so it serves as a history term and the network's output does not matter.
+            var one = a;
+            (one.Count, one.E, one.H1, one.History1, one.History2, one.History3) = (s.Elements, 0, (float)(s.E * size), 1, 0, 0);
+            one.N = (float)(s.N * Math.Sqrt(2 * size));
+            one.KeepDenoised = one.KeepEpsilon = one.KeepSample = 0;
+            var part = Views.Of(device, s);
+            part.History1 = epsilon;
+            Launch(part.From((long)i * s.Elements, a.VarianceChannels > 0 ? 2L * i * s.Elements : (long)i * s.Elements), one);
+        }
+    }
+
+    /// <summary>The arguments of a pass that keeps nothing and adds nothing.</summary>
+    private static SamplerStepKernel.Arguments Alone(SamplerStepKernel.Arguments a)
+    {
+        a.History1 = a.History2 = a.History3 = a.Noise = a.Known = a.KeepDenoised = a.KeepEpsilon = a.KeepSample = 0;
+        return a;
+    }
+
+    private ArrayView<float> Numbers(int count)
+    {
+        if (numbers is null || numbers.Bytes < (long)count * sizeof(float))
+        {
+            numbers?.Dispose();
+            numbers = device.AllocateMemory((long)count * sizeof(float), "the numbers of a sampler step");
+        }
+
+        return numbers.As<float>();
+    }
+
+    private void Launch(in Views v, in SamplerStepKernel.Arguments a) => device.Kernels.SamplerStep(
+        device.PerItem(a.Count), v.Sample, v.Model, v.History1, v.History2, v.History3, v.Noise, v.Known, v.Mask, a.Clips == 2 ? numbers!.As<float>() : v.Sample, v.Next, v.Denoised, v.Epsilon,
+        v.Before, a);
+
+    /// <summary>The arrays of a step; where there is none the latent stands in, because a kernel's view must be some memory.</summary>
+    private struct Views
+    {
+        public ArrayView<float> Sample, Model, History1, History2, History3, Noise, Known, Mask, Next, Denoised, Epsilon, Before;
+
+        public static Views Of(IlgpuDevice device, in SamplerStepArguments s)
+        {
+            var sample = device.Own(s.Sample).As<float>();
+            if ((s.H1 != 0 && s.History1 is null) || (s.H2 != 0 && s.History2 is null) || (s.H3 != 0 && s.History3 is null) || ((s.N != 0 || s.Known is not null) && s.Noise is null)
+                || (s.Known is null != s.Mask is null)) throw new ArgumentException("a term has a coefficient but no buffer", nameof(s));
+            return new Views
+            {
+                Sample = sample, Model = device.Own(s.Model).As<float>(), Next = device.Own(s.Next).As<float>(), History1 = At(device, s.History1, sample), History2 = At(device, s.History2, sample),
+                History3 = At(device, s.History3, sample), Noise = At(device, s.Noise, sample), Known = At(device, s.Known, sample), Mask = At(device, s.Mask, sample),
+                Denoised = At(device, s.DenoisedOut, sample), Epsilon = At(device, s.EpsilonOut, sample), Before = At(device, s.SampleOut, sample),
+            };
+        }
+
+        /// <summary>The same arrays from an element of the latents on, the model's output from an element of its own.</summary>
+        public readonly Views From(long at, long model) => new()
+        {
+            Sample = Sample.SubView(at), Model = Model.SubView(model), History1 = History1.SubView(at), History2 = History2.SubView(at), History3 = History3.SubView(at), Noise = Noise.SubView(at),
+            Known = Known.SubView(at), Mask = Mask.SubView(at), Next = Next.SubView(at), Denoised = Denoised.SubView(at), Epsilon = Epsilon.SubView(at), Before = Before.SubView(at),
+        };
+
+        private static ArrayView<float> At(IlgpuDevice device, DeviceBuffer? buffer, ArrayView<float> other) => buffer is null ? other : device.Own(buffer).As<float>();
     }
 }

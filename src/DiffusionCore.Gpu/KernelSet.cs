@@ -79,9 +79,11 @@ internal sealed class KernelSet(IlgpuDevice device)
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<long>, int, int, int> NearestCode => Get(CopyKernels.NearestCode, a => Accelerator.LoadStreamKernel(a));
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>,
-        ArrayView<float>, SamplerStepKernel.Arguments> SamplerStep => Get(SamplerStepKernel.Run, a => Accelerator.LoadStreamKernel(a));
+        ArrayView<float>, ArrayView<float>, ArrayView<float>, SamplerStepKernel.Arguments> SamplerStep => Get(SamplerStepKernel.Run, a => Accelerator.LoadStreamKernel(a));
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, int, int, float, float> Quantile => Get(QuantileKernel.Run, a => Accelerator.LoadStreamKernel(a));
+
+    public Action<KernelConfig, ArrayView<float>, ArrayView<float>, int> VectorNorm => Get(VectorNormKernel.Run, a => Accelerator.LoadStreamKernel(a));
 
     public Action<KernelConfig, ArrayView<float>, int, float, float> PeakMultiplyAdd => Get(PeakKernels.MultiplyAdd, a => Accelerator.LoadStreamKernel(a));
 

@@ -156,4 +156,18 @@ public sealed class CliTests : CliTestBase
         Assert.Contains("conv_in.weight", Run("inspect", Path.Combine(AppContext.BaseDirectory, "weights", "fashion-ddpm-32")).Output);
         Assert.Contains("per core", Run("devices").Output);
     }
+
+    [Fact]
+    public void Devices_are_listed_and_auto_says_which_it_took()
+    {
+        var listed = Run("devices", "--json");
+        Assert.Equal(0, listed.Exit);
+        using var document = System.Text.Json.JsonDocument.Parse(listed.Output);
+        var names = document.RootElement.GetProperty("devices").EnumerateArray().Select(d => d.GetProperty("name").GetString()!).ToArray();
+        Assert.Equal("cpu", names[0]);
+        Assert.Equal("ilgpu-cpu", names[^1]);
+        var made = Run("generate", "--class", "bag", "--steps", "1", "--seed", "1", "-o", "x.png");
+        Assert.Equal(0, made.Exit);
+        Assert.Single(made.Error.Split('\n'), line => line.StartsWith("dcore: device ", StringComparison.Ordinal));
+    }
 }

@@ -111,7 +111,7 @@ public class NetworkTests
         Assert.True(error <= bound * largest, $"{result.Name}: error {error} of {largest} is {error / largest:E2}");
     }
 
-    private static string Bundled(string name) => Path.Combine(Repository(), "weights", name);
+    internal static string Bundled(string name) => Path.Combine(Repository(), "weights", name);
 
     private static string Repository()
     {

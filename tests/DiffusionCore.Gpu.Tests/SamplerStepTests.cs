@@ -12,7 +12,7 @@ public class SamplerStepTests
     public static TheoryData<string> Features() =>
     [
         "plain", "sample", "v", "flow", "guided", "clip", "clip rederive", "threshold", "threshold small maximum", "threshold of the last element", "eps term", "one history", "two histories",
-        "three histories", "noise", "keeps", "separate result", "variance", "variance guided", "variance clip keeps", "all",
+        "three histories", "noise", "keeps", "separate result", "variance", "variance guided", "variance clip keeps", "numbers", "known", "known noise", "threshold known", "langevin", "langevin batch", "langevin guided known", "all",
     ];
 
     [Theory]
@@ -63,8 +63,8 @@ public class SamplerStepTests
 
     private static float[][] Run(Device device, string feature, int images, int elements)
     {
-        bool Has(string word) => feature == "all" && word is not ("variance" or "threshold") || feature.Split(' ').Contains(word);
-        bool variance = Has("variance"), guided = Has("guided"), threshold = Has("threshold"), keeps = Has("keeps") || feature == "all";
+        bool Has(string word) => feature == "all" && word is not ("variance" or "threshold" or "langevin") || feature.Split(' ').Contains(word);
+        bool langevin = Has("langevin"), known = Has("known"), variance = Has("variance"), guided = Has("guided"), threshold = Has("threshold"), keeps = Has("keeps") || feature == "all";
         int count = images * elements, seed = 3;
         var buffers = new List<DeviceBuffer>();
         DeviceBuffer Random(int n)
@@ -76,6 +76,8 @@ public class SamplerStepTests
 
         DeviceBuffer sample = Random(count), model = Random(count * (variance ? 2 : 1) * (guided ? 2 : 1)), h1 = Random(count), h2 = Random(count), h3 = Random(count), noise = Random(count);
         DeviceBuffer next = feature == "separate result" ? Random(count) : sample, denoised = Random(count), epsilon = Random(count), before = Random(count);
+        DeviceBuffer given = Random(count), mask = Put(device, [.. Enumerable.Range(0, count).Select(i => i % 3 == 0 ? 1f : i % 3 == 1 ? 0 : 0.25f)]);
+        buffers.Add(mask);
         int histories = Has("three") ? 3 : Has("two") ? 2 : Has("one") ? 1 : 0;
         device.RunSamplerStep(new SamplerStepArguments
         {
@@ -83,10 +85,12 @@ public class SamplerStepTests
             Prediction = feature switch { "sample" => Prediction.Sample, "v" => Prediction.V, "flow" => Prediction.Flow, _ => Prediction.Epsilon }, Alpha = 0.8, Sigma = 0.6,
             Clip = Has("clip") ? 1 : double.PositiveInfinity, ClipRederivesEpsilon = Has("rederive"),
             ThresholdRatio = !threshold ? 0 : feature.EndsWith("element", StringComparison.Ordinal) ? 1 : 0.9, ThresholdMaximum = feature.EndsWith("maximum", StringComparison.Ordinal) ? 1.25 : 100,
-            X = 0.7, D = 0.4, E = Has("eps") || Has("clip") ? -0.3 : 0, H1 = histories > 0 ? 0.2 : 0, H2 = histories > 1 ? -0.15 : 0, H3 = histories > 2 ? 0.05 : 0,
+            X = 0.7, D = 0.4, E = Has("eps") || Has("clip") || langevin ? -0.3 : 0, H1 = histories > 0 ? 0.2 : 0, H2 = histories > 1 ? -0.15 : 0, H3 = histories > 2 ? 0.05 : 0,
             History1 = histories > 0 ? h1 : null, History2 = histories > 1 ? h2 : null, History3 = histories > 2 ? h3 : null,
-            N = Has("noise") || variance ? 0.5 : 0, Noise = Has("noise") || variance ? noise : null,
-            DenoisedOut = keeps || threshold ? denoised : null, EpsilonOut = keeps ? epsilon : null, SampleOut = keeps ? before : null,
+            N = Has("noise") || variance || langevin ? 0.5 : 0, Noise = Has("noise") || variance || langevin || known ? noise : null,
+            Numbers = Has("numbers") ? new StepNumbers(0.3, -0.7, 0.9, 0.2, 1.5, -0.5) : null, LangevinRatio = langevin ? 0.16 : 0, BatchNorms = Has("batch"),
+            Known = known ? given : null, Mask = known ? mask : null, KnownSignal = 0.9, KnownNoise = 0.35,
+            DenoisedOut = keeps || threshold || langevin ? denoised : null, EpsilonOut = keeps ? epsilon : null, SampleOut = keeps ? before : null,
             VarianceChannels = variance ? Channels : 0, VarianceMinLog = -4, VarianceMaxLog = -1,
         });
         var results = new List<float[]> { Get(device, next, count), Get(device, sample, count) };

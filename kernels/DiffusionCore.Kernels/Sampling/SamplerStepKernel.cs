@@ -4,6 +4,7 @@
 //   x0   = A0 x + B0 m,   eps = A1 x + B1 m                (what the network predicts, as four numbers)
 //   x0   = clamp(x0, -clip, clip) or clamp(x0, -s, s)/s    (static, or dynamic with a threshold s per image); eps = P x + Q x0 again
 //   x'   = X x + D x0 + E eps + H1 h1 + H2 h2 + H3 h3 + N noise
+//   x'   = x' + k (S known + T noise - x')                (a part of the image is given, mask k)
 //
 //   all: [images][elements], channels last; the model's output has 2C channels where it also predicts the variance. Guided: u first, then c.
 //
@@ -39,6 +40,11 @@ public static class SamplerStepKernel
         /// <summary>1 where there is one; a view that is not there may be any.</summary>
         public int History1, History2, History3, Noise, KeepDenoised, KeepEpsilon, KeepSample;
 
+        /// <summary>1 where a part of the image is given; its signal and noise factors.</summary>
+        public int Known;
+
+        public float KnownSignal, KnownNoise;
+
         /// <summary>Channels of a latent where the model also predicts the variance, else 0; log variance = (v + 1)/2*(max - min) + min.</summary>
         public int VarianceChannels;
 
@@ -48,7 +54,7 @@ public static class SamplerStepKernel
     [GpuKernel]
     public static void Run(
         ArrayView<float> sample, ArrayView<float> model, ArrayView<float> history1, ArrayView<float> history2, ArrayView<float> history3, ArrayView<float> noise,
-        ArrayView<float> threshold, ArrayView<float> next, ArrayView<float> denoisedOut, ArrayView<float> epsilonOut, ArrayView<float> sampleOut, Arguments a)
+        ArrayView<float> known, ArrayView<float> mask, ArrayView<float> threshold, ArrayView<float> next, ArrayView<float> denoisedOut, ArrayView<float> epsilonOut, ArrayView<float> sampleOut, Arguments a)
     {
         int i = Grid.GlobalIndex.X;
         if (i >= a.Count) return;
@@ -80,6 +86,12 @@ public static class SamplerStepKernel
             }
 
             y = scale * noise[i] + y;
+        }
+
+        if (a.Known != 0)
+        {
+            float given = a.KnownSignal * known[i] + a.KnownNoise * noise[i];
+            y = mask[i] * (given - y) + y;
         }
 
         if (a.KeepDenoised != 0) denoisedOut[i] = denoised;

@@ -40,7 +40,7 @@ internal static unsafe class CpuSamplerStep
         first.Next = first.DenoisedOut != null ? first.DenoisedOut : throw new ArgumentException("thresholding needs DenoisedOut as work space", nameof(s));
         first.X = first.E = first.H1 = first.H2 = first.H3 = 0;
         first.D = 1;
-        first.Noise = first.History1 = first.History2 = first.History3 = null;
+        first.Noise = first.History1 = first.History2 = first.History3 = first.Known = first.Mask = null;
         first.DenoisedOut = first.EpsilonOut = first.SampleOut = null;
         first.Clip = float.PositiveInfinity;
         SamplerStep.Run(pool, first);
@@ -61,7 +61,7 @@ internal static unsafe class CpuSamplerStep
     private static void Langevin(WorkerPool pool, in SamplerStepArguments s, SamplerStep.Arguments a)
     {
         float* epsilon = a.DenoisedOut != null ? a.DenoisedOut : throw new ArgumentException("a Langevin step needs DenoisedOut as work space", nameof(s));
-        var first = a with { Next = epsilon, X = 0, D = 0, E = 1, History1 = null, History2 = null, History3 = null, Noise = null, DenoisedOut = null, EpsilonOut = null, SampleOut = null };
+        var first = a with { Next = epsilon, X = 0, D = 0, E = 1, History1 = null, History2 = null, History3 = null, Noise = null, Known = null, Mask = null, DenoisedOut = null, EpsilonOut = null, SampleOut = null };
         SamplerStep.Run(pool, first);
         double gradient = 0, noise = 0;
         for (int i = 0; s.BatchNorms && i < s.Images; i++)
@@ -83,6 +83,8 @@ internal static unsafe class CpuSamplerStep
                 Unconditional = a.Unconditional == null ? null : a.Unconditional + at,
                 Next = a.Next + at,
                 Noise = a.Noise + at,
+                Known = a.Known == null ? null : a.Known + at,
+                Mask = a.Mask == null ? null : a.Mask + at,
                 History1 = epsilon + at,
                 H1 = (float)(s.E * size),
                 E = 0,
