@@ -29,6 +29,8 @@ internal sealed class KernelSet(IlgpuDevice device)
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, int, int, float> LayerNorm => Get(NormKernels.LayerNorm, a => Accelerator.LoadStreamKernel(a));
 
+    public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, int, int, float, int> RmsNorm => Get(NormKernels.RmsNorm, a => Accelerator.LoadStreamKernel(a));
+
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, int> Softmax => Get(NormKernels.Softmax, a => Accelerator.LoadStreamKernel(a));
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, int, int> Unary => Get(ElementwiseKernels.Unary, a => Accelerator.LoadStreamKernel(a));

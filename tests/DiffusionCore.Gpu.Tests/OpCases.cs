@@ -48,6 +48,8 @@ internal sealed class OpCases(bool tiny)
         ["group norm modulated"] = ((c, g) => c.Modulated(g), 4e-6),
         ["layer norm"] = ((c, g) => g.Output("y", g.Add(new LayerNormOp(1e-5f), c.In(g, "x", 5, c.N(311, 7)), c.W(g, "w", c.N(311, 7)), c.W(g, "b", c.N(311, 7)))), 3e-6),
         ["layer norm plain"] = ((c, g) => g.Output("y", g.Add(new LayerNormOp(1e-5f, false), c.In(g, "x", 2, 3, c.N(33, 5)))), 3e-6),
+        ["rms norm"] = ((c, g) => g.Output("y", g.Add(new RmsNormOp(1e-5f), c.In(g, "x", 5, c.N(311, 7)), c.W(g, "w", c.N(311, 7)))), 3e-6),
+        ["rms norm plain outside"] = ((c, g) => g.Output("y", g.Add(new RmsNormOp(0.25f, false, true), c.In(g, "x", 2, 3, c.N(33, 5)))), 3e-6),
         ["softmax"] = ((c, g) => g.Output("y", g.Softmax(g.Affine(c.In(g, "x", 7, c.N(297, 5)), 20))), 3e-6),
         ["geglu"] = ((c, g) => c.Geglu(g), 3e-6),
         ["add broadcast"] = ((c, g) => g.Output("y", g.Plus(c.In(g, "a", 3, 1, 5, c.N(33, 3)), c.In(g, "b", 4, 1, c.N(33, 3)))), 1e-7),

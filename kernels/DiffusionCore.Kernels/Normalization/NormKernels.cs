@@ -3,6 +3,7 @@
 //   group norm  y = act( ((x - mu)/sqrt(var + eps) * gamma + beta) * (1 + scale) + shift );  mu, var over one group of channels of one image
 //               x, y: [N, P, C]; gamma, beta: [C]; scale, shift: [N, C]
 //   layer norm  y = (x - mu)/sqrt(var + eps) * gamma + beta over rows.   x, y: [rows, C]
+//   rms norm    y = x/sqrt(mean(x^2) + eps) * gamma over rows; outside: x/(sqrt(mean(x^2)) + eps)
 //   softmax     y = e^(x - max) / sum e^(x - max) over rows; a row of -infinity alone gives zeros
 //
 // Work split  one thread group per (image, channel group) or per row; its threads stride over the elements.
@@ -78,6 +79,19 @@ public static class NormKernels
             float v = (x[start + i] - reference - mean) * inverse;
             y[start + i] = affine != 0 ? v * gamma[i] + beta[i] : v;
         }
+    }
+
+    /// <summary>Launched with one group per row.</summary>
+    [GpuKernel]
+    public static void RmsNorm(ArrayView<float> x, ArrayView<float> gamma, ArrayView<float> y, int channels, int affine, float epsilon, int outside)
+    {
+        var shared = SharedMemory.Allocate<float>(Tiles.Threads);
+        int start = Grid.IdxX * channels;
+        float square = 0f;
+        for (int i = Group.IdxX; i < channels; i += Group.DimX) square = x[start + i] * x[start + i] + square;
+        float mean = Reduce.Sum(shared, square) / channels;
+        float inverse = outside != 0 ? 1f / (FloatMath.Sqrt(mean) + epsilon) : 1f / FloatMath.Sqrt(mean + epsilon);
+        for (int i = Group.IdxX; i < channels; i += Group.DimX) y[start + i] = affine != 0 ? x[start + i] * inverse * gamma[i] : x[start + i] * inverse;
     }
 
     /// <summary>Launched with one group per row.</summary>

@@ -18,6 +18,7 @@ internal static class IlgpuImplementations
             AttentionOp => new IlgpuAttention(),
             GroupNormOp or FusedGroupNormOp => new IlgpuGroupNorm(),
             LayerNormOp => new IlgpuLayerNorm(),
+            RmsNormOp => new IlgpuRmsNorm(),
             SoftmaxOp => new IlgpuSoftmax(),
             UnaryOp => new IlgpuUnary(),
             BinaryOp => new IlgpuBinary(),

@@ -46,6 +46,22 @@ internal sealed class IlgpuLayerNorm : IlgpuImplementation
     protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
 }
 
+internal sealed class IlgpuRmsNorm : IlgpuImplementation
+{
+    public override string Name => "group-per-row";
+
+    public override Action Build(IlgpuBuild build)
+    {
+        if (build.Count == 0) return Nothing;
+        var op = (RmsNormOp)build.Op;
+        int channels = (int)build.Shape(0)[-1];
+        var (config, kernel, x, gamma, y) = (build.Device.PerGroup(build.Count / channels), build.Kernels.RmsNorm, build.Operand(0), build.Operand(op.Affine ? 1 : 0), build.Output());
+        return () => kernel(config, x.Floats, gamma.Floats, y.Floats, channels, op.Affine ? 1 : 0, op.Epsilon, op.Outside ? 1 : 0);
+    }
+
+    protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+}
+
 internal sealed class IlgpuSoftmax : IlgpuImplementation
 {
     public override string Name => "group-per-row";
