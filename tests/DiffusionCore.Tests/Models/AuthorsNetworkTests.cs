@@ -110,6 +110,28 @@ public class AuthorsNetworkTests
             g.Output("ve", net.Record(g, x, sigma, null, EdmPreconditioning.VarianceExploding));
         }));
 
+    [Theory]
+    [InlineData("EDMPrecond", EdmPreconditioning.Edm)]
+    [InlineData("VPPrecond", EdmPreconditioning.VariancePreserving)]
+    [InlineData("VEPrecond", EdmPreconditioning.VarianceExploding)]
+    public void The_class_of_an_edm_network_says_how_it_was_trained(string name, EdmPreconditioning own)
+    {
+        using var net = new RecipeNetwork<EdmPrecond>(
+            $$"""{"_class_name": "{{name}}", "img_resolution": 4, "img_channels": 3, "model_type": "DhariwalUNet", "model_channels": 16, "channel_mult": [1, 1], "num_blocks": 1, "attn_resolutions": []}""",
+            (w, f) => new EdmPrecond(w, EdmConfig.Read(f, learnedVariance: false)),
+            (net, g) =>
+            {
+                var (x, sigma) = (Image(g, 3), Numbers(g, "sigma"));
+                g.Output("own", net.Record(g, x, sigma, null));
+                foreach (var kind in Enum.GetValues<EdmPreconditioning>()) g.Output($"{kind}", net.Record(g, x, sigma, null, kind));
+            });
+        var inputs = new Dictionary<string, double[]> { ["x"] = RecipeNetwork<EdmPrecond>.Numbers("x", 96), ["sigma"] = Given["sigma"] };
+        using var device = new CpuDevice(1);
+        var y = GraphRunner.OnDevice(device, net.Graph, inputs);
+        foreach (var kind in Enum.GetValues<EdmPreconditioning>()) Assert.Equal(kind == own, y["own"].SequenceEqual(y[$"{kind}"]));
+        Assert.True(net.Error(Given) < Bound);
+    }
+
     [Fact]
     public void Edm_for_discrete_steps() => Check(new RecipeNetwork<IddpmPrecond>(
         """{"img_resolution": 4, "img_channels": 3, "model_type": "DhariwalUNet", "model_channels": 16, "channel_mult": [1, 1], "num_blocks": 1, "attn_resolutions": [], "M": 20}""",

@@ -1,6 +1,8 @@
+using System.Runtime.InteropServices;
 using DiffusionCore.Models;
 using DiffusionCore.Runtime;
-using DiffusionCore.Tests.Runtime;
+using DiffusionCore.Tests.Weights;
+using DiffusionCore.Weights;
 
 namespace DiffusionCore.Tests.Models;
 
@@ -39,6 +41,58 @@ public class TextAndControlTests
     [Fact]
     public void Bert() => Check(new RecipeNetwork<BertEmbedder>(
         """{"n_embed": 16, "n_layer": 1, "vocab_size": 10, "max_seq_len": 5}""", (w, f) => new BertEmbedder(w, BertConfig.Read(f)), (net, g) => g.Output("y", net.Record(g, Ids(g)))));
+
+    [Fact]
+    public void Bert_by_the_names_of_a_folder_is_the_same_network()
+    {
+        string[][] names =
+        [
+            ["transformer.token_emb", "model.embed_tokens"], ["transformer.pos_emb.emb", "model.embed_positions"], ["transformer.norm", "model.layer_norm"], ["transformer.to_logits", "to_logits"],
+            ["transformer.attn_layers.layers.0.0", "model.layers.0.self_attn_layer_norm"], ["transformer.attn_layers.layers.0.1.to_q", "model.layers.0.self_attn.q_proj"],
+            ["transformer.attn_layers.layers.0.1.to_k", "model.layers.0.self_attn.k_proj"], ["transformer.attn_layers.layers.0.1.to_v", "model.layers.0.self_attn.v_proj"],
+            ["transformer.attn_layers.layers.0.1.to_out", "model.layers.0.self_attn.out_proj"], ["transformer.attn_layers.layers.1.0", "model.layers.0.final_layer_norm"],
+            ["transformer.attn_layers.layers.1.1.net.0.0", "model.layers.0.fc1"], ["transformer.attn_layers.layers.1.1.net.2", "model.layers.0.fc2"],
+        ];
+        using var folder = new TemporaryFolder();
+        folder.Write("a/config.json", """{"_class_name": "BERTEmbedder", "n_embed": 16, "n_layer": 1, "vocab_size": 10, "max_seq_len": 5}""");
+        folder.Write("b/config.json", """{"architectures": ["LDMBertModel"], "d_model": 16, "encoder_layers": 1, "encoder_ffn_dim": 64, "vocab_size": 10, "max_position_embeddings": 5}""");
+        foreach (int side in (int[])[0, 1])
+        {
+            var tensors = new List<TensorData>();
+            foreach (string[] pair in names)
+            {
+                foreach (var (suffix, dims) in Tensors(pair[0]))
+                {
+                    float[] values = GoldenModel.Recipe(pair[0] + suffix, dims);
+                    tensors.Add(new TensorData(pair[side] + suffix, StorageType.F32, dims, MemoryMarshal.AsBytes(values.AsSpan()).ToArray()));
+                }
+            }
+
+            folder.Write(side == 0 ? "a/model.safetensors" : "b/model.safetensors", SafetensorsWriter.ToArray(tensors));
+        }
+
+        byte[] ids = MemoryMarshal.AsBytes(((long[])[3, 1, 7, 9, 9]).AsSpan()).ToArray();
+        folder.Write("in.safetensors", SafetensorsWriter.ToArray([new TensorData("in.tokens", StorageType.I64, [1, 5], ids), new TensorData("in.input_ids", StorageType.I64, [1, 5], ids)]));
+        using var inputs = Checkpoint.Open(folder["in.safetensors"]);
+        using var device = new CpuDevice(1);
+        using Component authors = Component.Load(folder["a"]), diffusers = Component.Load(folder["b"]);
+        Assert.Empty(authors.Account.Unused);
+        Assert.Empty(diffusers.Account.Unused);
+        TensorData one = Assert.Single(Component.Run(authors, inputs, device)), other = Assert.Single(Component.Run(diffusers, inputs, device));
+        Assert.Equal(["out.context", "out.last_hidden_state"], [one.Name, other.Name]);
+        Assert.Equal(one.Data.ToArray(), other.Data.ToArray());
+
+        static (string Suffix, long[] Dims)[] Tensors(string name) => name[(name.LastIndexOf('.') + 1)..] switch
+        {
+            "token_emb" => [(".weight", [10, 16])],
+            "emb" => [(".weight", [5, 16])],
+            "to_logits" => [(".weight", [10, 16]), (".bias", [10])],
+            "to_q" or "to_k" or "to_v" => [(".weight", [512, 16])],
+            "to_out" => [(".weight", [16, 512]), (".bias", [16])],
+            "2" => [(".weight", [16, 64]), (".bias", [16])],
+            _ => name.EndsWith("net.0.0", StringComparison.Ordinal) ? [(".weight", [64, 16]), (".bias", [64])] : [(".weight", [16]), (".bias", [16])],
+        };
+    }
 
     [Theory]
     [InlineData("gelu-approximate", 4, 4)]

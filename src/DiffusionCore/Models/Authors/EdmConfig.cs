@@ -51,6 +51,9 @@ public sealed record EdmConfig
 
     public required double[] Filter { get; init; }
 
+    /// <summary>What the network was trained with, by its class.</summary>
+    public EdmPreconditioning Preconditioning { get; init; }
+
     public double SigmaData { get; init; }
 
     /// <summary>Of the variance-preserving schedule.</summary>
@@ -97,6 +100,12 @@ public sealed record EdmConfig
             Encoder = song ? Side(f, "encoder_type", "standard", "skip", "residual") : EdmSide.Standard,
             Decoder = song ? Side(f, "decoder_type", "standard", "skip") : EdmSide.Standard,
             Filter = filter,
+            Preconditioning = f.ClassName switch
+            {
+                "VPPrecond" => EdmPreconditioning.VariancePreserving,
+                "VEPrecond" => EdmPreconditioning.VarianceExploding,
+                _ => EdmPreconditioning.Edm,
+            },
             SigmaData = f.GetDouble("sigma_data", 0.5, 1e-6, 1e6),
             BetaRange = f.GetDouble("beta_d", 19.9, 1e-6, 1e6),
             BetaMinimum = f.GetDouble("beta_min", 0.1, 0, 1e6),

@@ -44,8 +44,8 @@ public sealed class EdmPrecond(WeightScope w, EdmConfig config) : INetwork
 
         if (!io.Has("sigma")) return;
         var sigma = io.Times("sigma", n);
-        io.OutputMap("D_EDMPrecond", Record(g, x, sigma, labels, augment: augment));
-        if (labels is not null) io.OutputMap("D_EDMPrecond_nolabel", Record(g, x, sigma, null, augment: augment));
+        io.OutputMap("D_EDMPrecond", Record(g, x, sigma, labels, EdmPreconditioning.Edm, augment));
+        if (labels is not null) io.OutputMap("D_EDMPrecond_nolabel", Record(g, x, sigma, null, EdmPreconditioning.Edm, augment));
         if (config.Fourier) io.OutputMap("D_VEPrecond", Record(g, x, sigma, labels, EdmPreconditioning.VarianceExploding, augment));
         else io.OutputMap("D_VPPrecond", Record(g, x, sigma, labels, EdmPreconditioning.VariancePreserving, augment));
     }
@@ -54,11 +54,12 @@ public sealed class EdmPrecond(WeightScope w, EdmConfig config) : INetwork
     /// <param name="x">[N, H, W, ImageChannels].</param>
     /// <param name="sigma">[N] or [1].</param>
     /// <param name="labels">[N, LabelChannels]; null for the vector of zeros.</param>
+    /// <param name="preconditioning">Null: that of the network's class.</param>
     /// <param name="augment">[N, AugmentChannels]; null for none.</param>
-    public Value Record(Graph g, Value x, Value sigma, Value? labels, EdmPreconditioning preconditioning = EdmPreconditioning.Edm, Value? augment = null)
+    public Value Record(Graph g, Value x, Value sigma, Value? labels, EdmPreconditioning? preconditioning = null, Value? augment = null)
     {
         var level = g.Reshape(sigma, sigma.Shape[0], 1, 1, 1);
-        switch (preconditioning)
+        switch (preconditioning ?? config.Preconditioning)
         {
             case EdmPreconditioning.Edm:
                 {
