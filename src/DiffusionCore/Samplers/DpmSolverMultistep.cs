@@ -1,7 +1,7 @@
 namespace DiffusionCore.Samplers;
 
 /// <summary>
-/// DPM-Solver++ and DPM-Solver, multistep, orders 1 to 3 (Lu et al. 2022a, 2022b), their SDE forms, and the inversion from data to noise
+/// DPM-Solver++ and DPM-Solver, multistep, through 1 to 3 estimates (Lu et al. 2022a, 2022b), their SDE forms, and the inversion from data to noise
 /// (Wallace et al. 2023, section 3, with this solver). x = alpha*x0 + sigma*eps; lambda = ln(alpha/sigma).
 /// </summary>
 public static class DpmSolverMultistep
@@ -72,6 +72,8 @@ public static class DpmSolverMultistep
         else if (order == 3)
         {
             double previous = scale.Split(sigmas[i - 1]).Lambda, r0 = (from.Lambda - previous) / h, r1 = (previous - scale.Split(sigmas[i - 2]).Lambda) / h;
+            // Half of what m'' is: with it the method would be of third order, without it is of second (SolverOrderTests). As published: the same seed
+            // gives the same image.
             double mix = r0 / (r0 + r1), sum = 1 / (r0 + r1);
             double near = phi.Phi2 * (1 + mix) + phi.Phi3 * sum, far = -phi.Phi2 * mix - phi.Phi3 * sum;            // of (m0 - m1)/r0 and (m1 - m2)/r1
             own += near / r0;

@@ -53,7 +53,7 @@ public static class FlowMatch
 
             evaluations.Add(euler with { Keep = Kept.Sample, KeepSlot = SavedSample });
             // x' = saved + step/2*(v1 + v2) with v1 = (x - saved)/step.
-            evaluations.Add(At(times[i + 1], i, next) with { X = 0.5, D = -step / 2, E = step / 2, History = [new(SavedSample, 0.5)] });
+            evaluations.Add(At(next * config.TrainSteps, i, next) with { X = 0.5, D = -step / 2, E = step / 2, History = [new(SavedSample, 0.5)] });
         }
 
         return Plan("flow-heun", evaluations, Repeat(sigmas), [times[0], .. times[1..].SelectMany(t => new[] { t, t })], n) with { Slots = 1 };
@@ -74,7 +74,7 @@ public static class FlowMatch
             : NoiseSchedule.Linspace(1, low, options.Steps);
         levels = FlowLevels.Shifted(config, options, levels);
         if (config.SigmaSchedule.Length > 0) levels = SigmaSchedule.Build(config.SigmaSchedule, config.SigmaMin ?? levels[^1], config.SigmaMax ?? levels[0], levels.Length);
-        return config.InvertSigmas ? [.. levels.Select(s => 1 - s), 1] : [.. levels, 0];
+        return config.InvertSigmas ? [.. levels.Select(s => 1 - s), 1] : [.. levels, options.Sigmas?[^1] ?? 0];
     }
 
     private static double[] Repeat(double[] v) => [v[0], .. v[1..^1].SelectMany(x => new[] { x, x }), v[^1]];

@@ -109,7 +109,8 @@ internal static class MultistepGrid
             if (rules.FlowFromOne && Math.Abs(levels[0] - 1) < FlowMargin) levels[0] -= FlowMargin;
         }
 
-        return new SigmaGrid([.. levels, Last(config, rules, placed: true, levels, least)], [.. levels.Select(s => Math.Truncate(s * config.TrainSteps))]);
+        double last = options.Sigmas is [.., > 0 and var end] ? end : Last(config, rules, placed: true, levels, least);
+        return new SigmaGrid([.. levels, last], [.. levels.Select(s => Math.Truncate(s * config.TrainSteps))]);
     }
 
     private static double Last(SchedulerConfig config, MultistepRules rules, bool placed, double[] levels, double end) =>

@@ -151,7 +151,28 @@ public sealed class SchedulerConfigTests
     [InlineData("DPMSolver++", "dpmpp_2m")]
     [InlineData("HeunDiscreteScheduler", "heun")]
     [InlineData("DDIMParallelScheduler", "ddim")]
+    [InlineData("Euler a", "euler_ancestral")]
+    [InlineData("euler_a", "euler_ancestral")]
+    [InlineData("k_euler_ancestral", "euler_ancestral")]
+    [InlineData("LMS Karras", "lms")]
+    [InlineData("PLMS", "plms")]
+    [InlineData("UniPC", "unipc")]
+    [InlineData("uni_pc_bh2", "unipc")]
+    [InlineData("DEIS", "deis")]
+    [InlineData("SA-Solver", "sa_solver")]
+    [InlineData("LCM", "lcm")]
+    [InlineData("TCD", "tcd")]
+    [InlineData("PNDMScheduler", "pndm")]
+    [InlineData("DPMSolverSinglestepScheduler", "dpmsolver++-2s")]
+    [InlineData("KDPM2AncestralDiscreteScheduler", "kdpm2_ancestral")]
     public void Names_of_other_programs_are_known(string typed, string name) => Assert.Equal(name, Sampler.Plan(new SchedulerConfig(), new SamplerOptions { Steps = 8 }, typed).Name);
+
+    [Fact]
+    public void Every_class_can_be_named()
+    {
+        foreach (string name in SchedulerConfig.Classes) Assert.NotEmpty(Sampler.Plan(new SchedulerConfig(), new SamplerOptions { Steps = 10, Shift = 1 }, name).Evaluations);
+        Assert.Equal(32, SchedulerConfig.Classes.Length);
+    }
 
     [Fact]
     public void A_schedule_in_the_name_is_the_schedule()
