@@ -3,6 +3,10 @@
 // Work is a function pointer and a context, not a delegate: nothing is allocated per call. Items are handed out by one
 // shared counter, so a slow core takes fewer of them. Which worker runs an item never changes the result.
 //
+// A call ends when its items are done, not when every worker has looked: one that is parked, or waits for its core behind another process, is not
+// waited for unless it holds an item. Such a worker may look at any time later, so the counter carries the number of its call: taking an item is one
+// compare-and-swap that fails once the call is over, and a new call closes the counter before it writes its own fields.
+//
 // Whoever waits yields every 100 spins: where another process keeps a core busy, both threads may share the other one, and a spinning waiter
 // would hold it until its time slice ends. Bundled model, 8 images, 20 guided steps, one of two cores kept busy (Zen 4, 2026-11-24):
 // yield after 100,000 spins 7.3 s, after 2,000 4.3 s, every 100 on both sides 2.9 s; both cores free 1.5 s.
@@ -16,14 +20,16 @@ public sealed unsafe class WorkerPool : IDisposable
     private const int SpinsBeforeParking = 20_000;      // about 0.5 ms: longer than the gap between two kernels of a step
     private const int SpinsBeforeYielding = 100;         // a few microseconds: whoever shares this core must not wait for the time slice to end
 
+    private const int Closed = int.MaxValue;
+
     private readonly Thread[] threads;
     private readonly Lock callers = new();
     private readonly object parking = new();
     private delegate*<void*, int, int, void> work;
     private void* context;
     private int items;
-    private int next;
-    private int finished;
+    private long ticket = Closed;    // number of the call in the upper half, next item in the lower
+    private int done;
     private int parked;
     private volatile int epoch;
     private volatile bool stopping;
@@ -67,19 +73,21 @@ public sealed unsafe class WorkerPool : IDisposable
         lock (callers)
         {
             ObjectDisposedException.ThrowIf(stopping, this);
+            long call = ((ticket >> 32) + 1) << 32;
+            Interlocked.Exchange(ref ticket, call | Closed);
             work = body;
             context = state;
-            items = itemCount;
-            next = 0;
-            Volatile.Write(ref finished, 0);
-            Interlocked.Increment(ref epoch);            // a full fence: workers that see it see the fields above
+            Volatile.Write(ref items, itemCount);
+            Volatile.Write(ref done, 0);
+            Interlocked.Exchange(ref ticket, call);      // a full fence: workers that see it see the fields above
+            Interlocked.Increment(ref epoch);
             if (Volatile.Read(ref parked) > 0)
             {
                 lock (parking) Monitor.PulseAll(parking);
             }
 
             Drain(0);
-            for (int spins = 0; Volatile.Read(ref finished) != threads.Length;)
+            for (int spins = 0; Volatile.Read(ref done) != itemCount;)
             {
                 Pause();
                 if (++spins == SpinsBeforeYielding)
@@ -129,14 +137,22 @@ public sealed unsafe class WorkerPool : IDisposable
             seen = epoch;
             if (stopping) return;
             Drain(worker);
-            Interlocked.Increment(ref finished);
         }
     }
 
     private void Drain(int worker)
     {
-        int item;
-        while ((item = Interlocked.Increment(ref next) - 1) < items) work(context, item, worker);
+        while (true)
+        {
+            long seen = Volatile.Read(ref ticket);
+            int item = (int)seen;
+            var body = work;
+            void* state = context;
+            if (item >= Volatile.Read(ref items)) return;
+            if (Interlocked.CompareExchange(ref ticket, seen + 1, seen) != seen) continue;
+            body(state, item, worker);
+            Interlocked.Increment(ref done);
+        }
     }
 
     private static void Pause()
