@@ -8,7 +8,7 @@ public sealed unsafe class CpuDevice : Device
     private Peak? peak;
 
     /// <param name="threads">Threads in all; 0 takes every core that the process may use.</param>
-    /// <param name="exact">Convolutions by their own sums only, without Winograd: slower, rounding errors of 3e-7 instead of 2e-6.</param>
+    /// <param name="exact">Convolutions by their own sums only, without Winograd: slower, and without its relative rounding error of 1e-6.</param>
     public CpuDevice(int threads = 0, bool exact = false)
     {
         Exact = exact;
