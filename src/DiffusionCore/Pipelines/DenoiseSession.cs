@@ -6,8 +6,8 @@ using DiffusionCore.Samplers;
 namespace DiffusionCore.Pipelines;
 
 /// <summary>
-/// One prepared network for a batch of a given size, with the memory of its latents. <see cref="Evaluate"/> is one evaluation of the network and
-/// the fused update after it; it allocates nothing.
+/// One prepared network for a batch of a given size, with the memory of its latents. <see cref="Evaluate(Evaluation)"/> is one evaluation of the
+/// network and the fused update after it; it allocates nothing.
 /// </summary>
 public sealed class DenoiseSession : IDisposable
 {
@@ -15,34 +15,31 @@ public sealed class DenoiseSession : IDisposable
     private readonly SamplerPlan sampler;
     private readonly Executable executable;
     private readonly DeviceBuffer sample, noise, time, scale, output;
-    private readonly DeviceBuffer? classes, work;
+    private readonly DeviceBuffer? work;
     private readonly DeviceBuffer[] slots;
+    private readonly Dictionary<string, DeviceBuffer> conditions = [];
     private readonly float[] staged;
     private readonly float[] number = new float[1];
     private LatentNoise? source;
     private SamplerStepArguments step;
+    private Inpainting? inpainting;
 
-    internal DenoiseSession(Device device, ModelFolder model, WeightStore weights, SamplerPlan sampler, int images, int height, int width, bool guided, long? memoryLimit)
+    internal DenoiseSession(Device device, IDenoiser denoiser, string path, WeightStore weights, SamplerPlan sampler, SessionShape shape, MemoryBudget budget)
     {
         this.device = device;
         this.sampler = sampler;
-        var config = model.UNet.Config;
-        (Images, Height, Width, Channels, Guided) = (images, height, width, config.InChannels, guided);
-        Variance = config.OutChannels == 2 * config.InChannels;
-        if (sampler.Evaluations.Any(e => e.Known is not null)) throw new UsageException($"sampler {sampler.Name} fills the missing part of an image: it needs an image and a mask");
-        if (!Variance && config.OutChannels != config.InChannels) throw new ModelFileException(model.Path, "out_channels", $"{config.OutChannels} outputs for {config.InChannels} inputs: expected as many, or twice as many");
+        Shape = shape;
+        Channels = denoiser.Channels;
+        Variance = denoiser.OutputChannels == 2 * Channels;
+        if (!Variance && denoiser.OutputChannels != Channels) throw new ModelFileException(path, "out_channels", $"{denoiser.OutputChannels} outputs for {Channels} inputs: expected as many, or twice as many");
 
-        Plan = device.Plan(Record(model, sampler, images, height, width, guided));
-        long available = device.MemoryBytes, limit = Math.Min(memoryLimit ?? available, available);
-        if (Plan.ArenaBytes + weights.Bytes > limit)
-        {
-            throw new MemoryException(
-                $"{images} image{(images == 1 ? "" : "s")} of {width}x{height} at once need {Plan.ArenaBytes / 1e6:F0} MB beside {weights.Bytes / 1e6:F0} MB of weights, "
-                + $"{(limit == memoryLimit ? "the limit is" : $"{device.Name} has")} {limit / 1e6:F0} MB; use a smaller --batch or --size{(limit == memoryLimit ? ", or a larger --memory-limit" : "")}");
-        }
+        if (sampler.Evaluations.Any(e => e.Known is not null)) throw new UsageException($"sampler {sampler.Name} fills the missing part of an image: it needs an image and a mask");
+        var graph = Record(denoiser, sampler, shape);
+        Plan = device.Plan(graph);
+        long bytes = (long)shape.Images * Elements * sizeof(float);
+        budget.Check(Plan, weights, (sampler.Slots + 3) * bytes, $"{shape.Images} image{(shape.Images == 1 ? "" : "s")} of {shape.Width}x{shape.Height} at once");
 
         executable = device.Prepare(Plan, weights);
-        long bytes = (long)images * Elements * sizeof(float);
         sample = device.Allocate(bytes);
         noise = device.Allocate(bytes);
         time = device.Allocate(sizeof(float));
@@ -53,24 +50,28 @@ public sealed class DenoiseSession : IDisposable
         executable.Bind("sample", sample);
         executable.Bind("timestep", time);
         if (Scales(sampler)) executable.Bind("input_scale", scale);
-        if (model.Classes is not null)
+        foreach (var node in Plan.Graph.Nodes)
         {
-            classes = device.Allocate((guided ? 2L : 1L) * images * sizeof(long));
-            executable.Bind("class_labels", classes);
+            if (node.Op is not InputOp input || node.Rate != Rate.Request || conditions.ContainsKey(input.InputName)) continue;
+            var buffer = device.Allocate(node.Type.Bytes);
+            conditions.Add(input.InputName, buffer);
+            executable.Bind(input.InputName, buffer);
         }
 
-        staged = new float[images * Elements];
+        staged = new float[shape.Images * Elements];
     }
 
-    public int Images { get; }
+    public SessionShape Shape { get; }
 
-    public int Height { get; }
+    public int Images => Shape.Images;
 
-    public int Width { get; }
+    public int Height => Shape.Height;
+
+    public int Width => Shape.Width;
 
     public int Channels { get; }
 
-    public bool Guided { get; }
+    public bool Guided => Shape.Guided;
 
     /// <summary>Whether the network also predicts the variance.</summary>
     public bool Variance { get; }
@@ -82,41 +83,37 @@ public sealed class DenoiseSession : IDisposable
     /// <summary>Numbers in one latent.</summary>
     public int Elements => Height * Width * Channels;
 
-    private static bool Scales(SamplerPlan sampler) => sampler.Evaluations.Any(e => e.InputScale != 1);
+    private static bool Scales(SamplerPlan sampler) => sampler.Adaptive is not null || sampler.Evaluations.Any(e => e.InputScale != 1);
 
     /// <summary>The network with what a sampler needs around it: input scaling, both branches of guidance in one batch.</summary>
-    public static Graph Record(ModelFolder model, SamplerPlan sampler, int images, int height, int width, bool guided)
+    public static Graph Record(IDenoiser denoiser, SamplerPlan sampler, SessionShape shape)
     {
         var g = new Graph();
-        var x = g.Input("sample", new Shape(images, height, width, model.UNet.Config.InChannels));
+        var x = g.Input("sample", new Shape(shape.Images, shape.Height, shape.Width, denoiser.Channels));
         var t = g.Input("timestep", new Shape(1));
         if (Scales(sampler)) x = g.Times(x, g.Input("input_scale", new Shape(1)));
-        if (guided) x = g.Concat(0, x, x);
-        Value? classes = model.Classes is null ? null : g.Input("class_labels", new Shape(x.Shape[0]), DType.I64, Rate.Request);
-        g.Output("prediction", model.UNet.Record(g, x, t, classes));
+        if (shape.Guided) x = g.Concat(0, x, x);
+        g.Output("prediction", denoiser.Record(g, x, t, shape));
         return g;
     }
 
-    /// <summary>Draws the first latents and sets the classes.</summary>
+    /// <summary>Draws the first latents and hands over the conditions.</summary>
     public void Start(DenoiseStart start)
     {
         source = new LatentNoise(start.Noise, Images, Math.Max(start.Total, start.FirstImage + Images), Height, Width, Channels);
         source.Start(start.Seeds, start.FirstImage);
-        if (start.Variation is { } variation) source.DrawVaried(staged, variation, sampler.InitialSigma);
-        else source.Draw(staged, sampler.InitialSigma);
-        device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), sample);
-        if (classes is not null)
+        double deviation = start.Latents is null ? sampler.InitialSigma : 1;
+        if (start.Variation is { } variation) source.DrawVaried(staged, variation, deviation);
+        else source.Draw(staged, deviation);
+        inpainting = start.Mask is null ? null : new Inpainting(start.Latents!, start.Mask, [.. staged], Channels);
+        if (start.Latents is { } latents)
         {
-            var ids = new long[(Guided ? 2 : 1) * Images];
-            for (int i = 0; i < Images; i++)
-            {
-                if (Guided) ids[i] = start.NullClass;
-                ids[(Guided ? Images : 0) + i] = start.Classes[i];
-            }
-
-            device.Upload(MemoryMarshal.AsBytes(ids.AsSpan()), classes);
+            var first = sampler.Evaluations[0];
+            for (int i = 0; i < staged.Length; i++) staged[i] = (float)(first.Alpha * latents[i] + first.Sigma * staged[i]);
         }
 
+        device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), sample);
+        foreach (var (name, buffer) in conditions) device.Upload(start.Conditioning.TryGetValue(name, out byte[]? given) ? given : new byte[buffer.Bytes], buffer);
         executable.Run(Rate.Request);
         step = new SamplerStepArguments
         {
@@ -126,10 +123,12 @@ public sealed class DenoiseSession : IDisposable
         };
     }
 
-    /// <summary>Evaluation <paramref name="index"/> of the sampler's plan.</summary>
-    public void Evaluate(int index)
+    /// <summary>Evaluation <paramref name="index"/> of a sampler's fixed list.</summary>
+    public void Evaluate(int index) => Evaluate(sampler.Evaluations[index]);
+
+    /// <summary>The network at the evaluation's time, then its update.</summary>
+    public void Evaluate(Evaluation e)
     {
-        var e = sampler.Evaluations[index];
         if (e.Evaluates)
         {
             Put(time, (float)e.Time);
@@ -143,10 +142,10 @@ public sealed class DenoiseSession : IDisposable
             device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), noise);
         }
 
-        step.Alpha = e.Alpha;
-        step.Sigma = e.Sigma;
         step.Numbers = e.Reading;
         (step.LangevinRatio, step.BatchNorms) = (e.LangevinRatio, sampler.BatchNorms);
+        step.Alpha = e.Alpha;
+        step.Sigma = e.Sigma;
         step.X = e.X;
         step.D = e.D;
         step.E = e.E;
@@ -164,9 +163,19 @@ public sealed class DenoiseSession : IDisposable
         var kept = e.Keep == Kept.None ? null : slots[e.KeepSlot];
         step.DenoisedOut = e.Keep == Kept.Denoised ? kept : work;
         step.EpsilonOut = e.Keep == Kept.Epsilon ? kept : null;
-        step.SampleOut = e.Keep == Kept.Sample ? kept : e.SampleSlot >= 0 ? slots[e.SampleSlot] : null;
+        step.SampleOut = e.SampleSlot >= 0 ? slots[e.SampleSlot] : e.Keep == Kept.Sample ? kept : null;
+        step.Next = e.Target is { } target ? slots[target] : sample;
         (step.VarianceMinLog, step.VarianceMaxLog) = e.LearnedVariance ?? (0, 0);
         device.RunSamplerStep(step);
+    }
+
+    /// <summary>Puts back what the mask does not cover, at the noise of the evaluation that follows; null: at none. Nothing where there is no mask.</summary>
+    public void KeepUnmasked(Evaluation? next)
+    {
+        if (inpainting is null) return;
+        device.Download(sample, MemoryMarshal.AsBytes(staged.AsSpan()));
+        inpainting.Restore(staged, next?.Alpha ?? 1, next?.Sigma ?? 0);
+        device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), sample);
     }
 
     /// <summary>The latents as they stand, [image][row][column][channel].</summary>
@@ -183,8 +192,8 @@ public sealed class DenoiseSession : IDisposable
         noise.Dispose();
         time.Dispose();
         scale.Dispose();
-        classes?.Dispose();
         work?.Dispose();
+        foreach (var buffer in conditions.Values) buffer.Dispose();
         foreach (var slot in slots) slot.Dispose();
     }
 
@@ -192,5 +201,18 @@ public sealed class DenoiseSession : IDisposable
     {
         number[0] = value;
         device.Upload(MemoryMarshal.AsBytes(number.AsSpan()), buffer);
+    }
+
+    /// <summary>What inpainting by blending keeps: the image's latents, the mask, and the noise that the run began with.</summary>
+    private sealed class Inpainting(float[] latents, float[] mask, float[] noise, int channels)
+    {
+        public void Restore(Span<float> sample, double alpha, double sigma)
+        {
+            for (int i = 0; i < sample.Length; i++)
+            {
+                double m = mask[i / channels];
+                sample[i] = (float)(m * sample[i] + (1 - m) * (alpha * latents[i] + sigma * noise[i]));
+            }
+        }
     }
 }

@@ -18,11 +18,17 @@ public sealed record DenoiseStart
 
     public Variation? Variation { get; init; }
 
-    /// <summary>One per image; ignored where the network has no classes.</summary>
-    public required int[] Classes { get; init; }
-
-    /// <summary>The class of the branch that guidance leads away from.</summary>
-    public int NullClass { get; init; }
+    /// <summary>What the network is told beside latent and time: the bytes of its request inputs by name. An input that is not named here is zero.</summary>
+    public IReadOnlyDictionary<string, byte[]> Conditioning { get; init; } = new Dictionary<string, byte[]>();
 
     public double Guidance { get; init; } = 1;
+
+    /// <summary>Latents [image][row][column][channel] of images to start from, noised to the first step's level; null to start from noise alone.</summary>
+    public float[]? Latents { get; init; }
+
+    /// <summary>
+    /// Which part is made anew, [image][row][column], 1 for yes: after every step the rest is put back to <see cref="Latents"/> at that step's
+    /// noise. Null for all.
+    /// </summary>
+    public float[]? Mask { get; init; }
 }

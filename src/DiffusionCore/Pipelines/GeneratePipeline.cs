@@ -6,14 +6,18 @@ using DiffusionCore.Samplers;
 
 namespace DiffusionCore.Pipelines;
 
-/// <summary>Class-conditional and unconditional image generation: noise, denoising steps, pixels.</summary>
+/// <summary>Images from noise, classes, texts and images: conditions, denoising steps, decoding, pixels.</summary>
 public sealed class GeneratePipeline : IDisposable
 {
-    private const int DefaultBatch = 8;            // 4, 8 and 16 differ by 3 %; 8 keeps both branches of guidance in the last-level cache
+    private const int DefaultPixelBatch = 8;        // 4, 8 and 16 differ by 3 %; 8 keeps both branches of guidance in the last-level cache
+    private const int DefaultLatentBatch = 1;       // one latent of usual size fills the machine
     private const int CachedSessions = 3;
+    private const int LargestSide = 16384;
 
     private readonly Device device;
     private readonly WeightStore weights;
+    private readonly TextConditioner? text;
+    private readonly FirstStage? firstStage;
     private readonly List<(Key Key, DenoiseSession Session)> sessions = [];     // least recently used first
 
     public GeneratePipeline(ModelFolder model, Device device)
@@ -21,14 +25,19 @@ public sealed class GeneratePipeline : IDisposable
         Model = model;
         this.device = device;
         weights = device.CreateWeightStore();
+        if (model.TakesText) text = new TextConditioner(device, model.TextEncoders, model.ReadsPenultimate);
+        if (model.FirstStage is { } stage) firstStage = new FirstStage(device, stage);
     }
 
-    private readonly record struct Key(int Images, int Height, int Width, bool Guided, SamplerPlan Sampler);
+    private readonly record struct Key(SessionShape Shape, SamplerPlan Sampler);
 
     public ModelFolder Model { get; }
 
     /// <summary>Bytes of weights on the device, known after the first batch.</summary>
-    public long WeightBytes => weights.Bytes;
+    public long WeightBytes => weights.Bytes + (text?.Bytes ?? 0) + (firstStage?.Bytes ?? 0);
+
+    /// <summary>What a request said that has no effect or was cut; set by <see cref="Generate"/>.</summary>
+    public Action<string>? Note { get; set; }
 
     /// <summary>Makes the images in order and hands each over as soon as its batch is done.</summary>
     /// <param name="report">Called after every evaluation; what it throws ends the run.</param>
@@ -39,38 +48,31 @@ public sealed class GeneratePipeline : IDisposable
         var sampler = Plan(request);
         var (height, width) = Size(request);
         bool guided = Guided(request);
-        int batch = request.Batch > 0 ? request.Batch : DefaultBatch;
+        int batch = request.Batch > 0 ? request.Batch : firstStage is null ? DefaultPixelBatch : DefaultLatentBatch;
+        var budget = Budget(request);
+        var conditions = new Conditioning(this, request, guided, height, width, budget);
+        float[]? latent = request.Init is null ? null : Latent(conditions.Init!, height, width, budget);
         for (int first = 0; first < request.Count; first += batch)
         {
             int images = Math.Min(batch, request.Count - first);
-            var session = Session(new Key(images, height, width, guided, sampler), request.MemoryLimit);
-            var (seeds, labels) = (new ulong[images], new int[images]);
-            for (int i = 0; i < images; i++)
-            {
-                seeds[i] = unchecked(request.Seed + (ulong)(first + i));
-                labels[i] = request.Classes.Count > 0 ? request.Classes[(first + i) % request.Classes.Count] : Model.Classes?.NullClass ?? 0;
-            }
-
             cancellation.ThrowIfCancellationRequested();
+            var session = Session(new Key(conditions.Shape(images), sampler), budget);
+            ulong[] seeds = [.. Enumerable.Range(first, images).Select(i => unchecked(request.Seed + (ulong)i))];
+            int[] labels = [.. Enumerable.Range(first, images).Select(i => request.Classes.Count > 0 ? request.Classes[i % request.Classes.Count] : Model.Classes?.NullClass ?? 0)];
             session.Start(new DenoiseStart
             {
-                Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation,
-                Classes = labels, NullClass = Model.Classes?.NullClass ?? 0, Guidance = request.Guidance,
+                Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation, Guidance = request.Guidance,
+                Conditioning = conditions.For(labels), Latents = Repeated(latent, images),
+                Mask = Model.Text is { Inpaints: true } ? null : Repeated(conditions.LatentMask, images),
             });
-            for (int e = 0; e < sampler.Evaluations.Count; e++)
-            {
-                cancellation.ThrowIfCancellationRequested();
-                long start = Stopwatch.GetTimestamp();
-                session.Evaluate(e);
-                report?.Invoke(new GenerateProgress(first, images, request.Count, e + 1, sampler.Evaluations.Count, Stopwatch.GetElapsedTime(start)));
-            }
-
-            cancellation.ThrowIfCancellationRequested();
+            Run(session, sampler, request, first, report, cancellation);
             var latents = session.Download();
             for (int i = 0; i < images; i++)
             {
-                byte[] pixels = Pixels(latents.Slice(i * session.Elements, session.Elements));
-                finished(new GeneratedImage(first + i, request.Noise.Seeds == SeedMode.Batch ? request.Seed : seeds[i], request.Classes.Count > 0 ? labels[i] : null, width, height, session.Channels, pixels));
+                cancellation.ThrowIfCancellationRequested();
+                byte[] pixels = Pixels(latents.Slice(i * session.Elements, session.Elements), session, budget);
+                ulong seed = request.Noise.Seeds == SeedMode.Batch ? request.Seed : seeds[i];
+                finished(new GeneratedImage(first + i, seed, request.Classes.Count > 0 ? labels[i] : null, width, height, Model.ImageChannels, pixels));
             }
         }
     }
@@ -78,25 +80,25 @@ public sealed class GeneratePipeline : IDisposable
     /// <summary>The sampler of a request as numbers, after checking the request against the model.</summary>
     public SamplerPlan Plan(GenerateRequest request)
     {
-        if (request.Count is < 1 or > GenerateRequest.MaximumCount) throw new UsageException($"count: expected 1 to {GenerateRequest.MaximumCount}, found {request.Count}");
-        if (request.Batch < 0) throw new UsageException($"batch: expected 0 or more, found {request.Batch}");
-        if (!double.IsFinite(request.Guidance)) throw new UsageException($"guidance: expected a finite number, found {request.Guidance}");
-        if (request.Classes.Count > 0 && Model.Classes is null) throw new UsageException($"class: {Model.Name} is not conditioned on classes");
-        if (request.Classes.Count == 0 && Model.Classes is { NullClass: null }) throw new UsageException($"class: {Model.Name} was trained without a null class; give --class, one of {string.Join(", ", Model.Classes.Names)}");
-        if (Guided(request) && Model.Classes!.NullClass is null) throw new UsageException($"guidance: {Model.Name} was trained without a null class, so there is nothing to guide away from; use --guidance 1");
-        if (request.Variation is { Strength: not (>= 0 and <= 1) } v) throw new UsageException(FormattableString.Invariant($"variation strength: expected 0 to 1, found {v.Strength}"));
-        if (request.Variation is not null && request.Noise.Seeds == SeedMode.Batch) throw new UsageException("variations need a seed of their own for each image: use seed mode per-image");
-        int channels = Model.UNet.Config.InChannels;
-        if (channels is not (1 or 3 or 4)) throw new ModelFileException(Model.Path, "in_channels", $"{channels} channels are not an image; expected 1, 3 or 4");
+        RequestCheck.Run(Model, request);
         Size(request);
-        return Sampler.Plan(Model.Scheduler, request.Options, request.Sampler, request.Schedule);
+        var options = request.Options;
+        if (request.Init is not null)
+        {
+            int steps = options.Timesteps?.Length ?? options.Sigmas?.Length - 1 ?? options.Steps, kept = Math.Min((int)(steps * request.Strength), steps);
+            if (kept < 1) throw new UsageException(FormattableString.Invariant($"strength {request.Strength} of {steps} steps leaves none to take; use more of either"));
+            options = options with { SkipSteps = steps - kept };
+        }
+
+        return Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
     }
 
     /// <summary>The session that a request's batches of this many images run in; for profiling and tests.</summary>
     public DenoiseSession Session(GenerateRequest request, int images)
     {
         var (height, width) = Size(request);
-        return Session(new Key(images, height, width, Guided(request), Plan(request)), request.MemoryLimit);
+        var shape = new SessionShape(images, height / Model.Factor, width / Model.Factor, Guided(request)) { Tokens = Model.TakesText ? Model.TextEncoders[0].Tokenizer.MaximumLength : 0 };
+        return Session(new Key(shape, Plan(request)), Budget(request));
     }
 
     public void Dispose()
@@ -104,26 +106,64 @@ public sealed class GeneratePipeline : IDisposable
         foreach (var (_, session) in sessions) session.Dispose();
         sessions.Clear();
         weights.Dispose();
+        text?.Dispose();
+        firstStage?.Dispose();
     }
 
-    private static bool Guided(GenerateRequest request) => request.Classes.Count > 0 && request.Guidance != 1;
+    /// <summary>Whether both branches of guidance are evaluated.</summary>
+    public bool Guided(GenerateRequest request) => Model.Text is { } t
+        ? request.Guidance > 1 && t.Config.TimeConditionChannels == 0
+        : request.Classes.Count > 0 && request.Guidance != 1;
 
-    /// <summary>Height and width of a request's images.</summary>
+    /// <summary>Height and width of a request's images, in pixels.</summary>
     /// <exception cref="UsageException">A size that the network cannot make.</exception>
     public (int Height, int Width) Size(GenerateRequest request)
     {
-        var config = Model.UNet.Config;
-        int multiple = Model.UNet.SizeMultiple;
-        int height = request.Height ?? config.SampleHeight ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
-        int width = request.Width ?? config.SampleWidth ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
-        if (height < multiple || width < multiple || height % multiple != 0 || width % multiple != 0 || height > 16384 || width > 16384)
-            throw new UsageException($"size: expected multiples of {multiple} up to 16384 for {Model.Name}, found {width}x{height}");
+        int factor = Model.Factor, multiple = Model.Denoiser.SizeMultiple * factor;
+        int height = request.Height ?? request.Init?.Height ?? Model.Denoiser.SampleHeight * factor ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
+        int width = request.Width ?? request.Init?.Width ?? Model.Denoiser.SampleWidth * factor ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
+        if (height < multiple || width < multiple || height % multiple != 0 || width % multiple != 0 || height > LargestSide || width > LargestSide)
+            throw new UsageException($"size: expected multiples of {multiple} up to {LargestSide} for {Model.Name}, found {width}x{height}");
         return (height, width);
     }
 
-    private DenoiseSession Session(Key key, long? memoryLimit)
+    internal TextContext Encode(string prompt, GenerateRequest request, int chunks, MemoryBudget budget) => text!.Encode(prompt, request.PromptSyntax, chunks, budget);
+
+    internal int ChunksOf(string prompt, GenerateRequest request) => text!.ChunksOf(prompt, request.PromptSyntax);
+
+    /// <summary>The latent of one image [Height, Width, channels] in [-1, 1].</summary>
+    internal float[] Latent(float[] image, int height, int width, MemoryBudget budget) => firstStage is null ? image : firstStage.Encode(image, height, width, budget);
+
+    private static void Run(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, CancellationToken cancellation)
     {
-        int found = sessions.FindIndex(s => s.Key.Images == key.Images && s.Key.Height == key.Height && s.Key.Width == key.Width && s.Key.Guided == key.Guided && ReferenceEquals(s.Key.Sampler, key.Sampler));
+        if (sampler.Adaptive is not null) throw new UsageException($"{sampler.Name}: adaptive samplers do not run on a device yet; choose another sampler");
+        int evaluations = sampler.Evaluations.Count;
+        for (int e = 0; e < evaluations; e++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            long start = Stopwatch.GetTimestamp();
+            session.Evaluate(e);
+            var next = e + 1 < evaluations ? sampler.Evaluations[e + 1] : null;
+            if (next is null || next.Step != sampler.Evaluations[e].Step) session.KeepUnmasked(next);
+            report?.Invoke(new GenerateProgress(first, session.Images, request.Count, e + 1, evaluations, Stopwatch.GetElapsedTime(start)));
+        }
+
+        cancellation.ThrowIfCancellationRequested();
+    }
+
+    private static float[]? Repeated(float[]? one, int images)
+    {
+        if (one is null) return null;
+        var all = new float[images * one.Length];
+        for (int i = 0; i < images; i++) one.CopyTo(all, i * one.Length);
+        return all;
+    }
+
+    private MemoryBudget Budget(GenerateRequest request) => new(request.MemoryLimit);
+
+    private DenoiseSession Session(Key key, MemoryBudget budget)
+    {
+        int found = sessions.FindIndex(s => s.Key.Shape == key.Shape && ReferenceEquals(s.Key.Sampler, key.Sampler));
         if (found >= 0)
         {
             var entry = sessions[found];
@@ -138,21 +178,19 @@ public sealed class GeneratePipeline : IDisposable
             sessions.RemoveAt(0);
         }
 
-        var session = new DenoiseSession(device, Model, weights, key.Sampler, key.Images, key.Height, key.Width, key.Guided, memoryLimit);
+        var session = new DenoiseSession(device, Model.Denoiser, Model.Path, weights, key.Sampler, key.Shape, budget);
         sessions.Add((key, session));
         return session;
     }
 
-    // [-1, 1] to bytes, nearest.
-    private static byte[] Pixels(ReadOnlySpan<float> latent)
+    // [-1, 1] to bytes, to the nearest, halves to even as the peers round.
+    private byte[] Pixels(ReadOnlySpan<float> latent, DenoiseSession session, MemoryBudget budget)
     {
-        var pixels = new byte[latent.Length];
-        for (int i = 0; i < pixels.Length; i++)
-        {
-            if (!float.IsFinite(latent[i])) throw new NonFiniteException("denoised image", i);
-            pixels[i] = (byte)Math.Round(Math.Clamp(latent[i] * 0.5f + 0.5f, 0, 1) * 255);
-        }
-
+        for (int i = 0; i < latent.Length; i++)
+            if (!float.IsFinite(latent[i])) throw new NonFiniteException(firstStage is null ? "denoised image" : "denoised latent", i);
+        var image = firstStage is null ? latent : firstStage.Decode(latent, session.Height, session.Width, budget);
+        var pixels = new byte[image.Length];
+        for (int i = 0; i < pixels.Length; i++) pixels[i] = (byte)Math.Round(Math.Clamp(image[i] * 0.5f + 0.5f, 0, 1) * 255);
         return pixels;
     }
 }

@@ -1,6 +1,7 @@
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
+using DiffusionCore.Text;
 
 namespace DiffusionCore.Pipelines;
 
@@ -23,10 +24,37 @@ public sealed record GenerateRequest
     /// <summary>Null for the images' own noise.</summary>
     public Variation? Variation { get; init; }
 
+    /// <summary>The text of a text model; every image has the same.</summary>
+    public string Prompt { get; init; } = "";
+
+    /// <summary>What guidance leads away from; null for nothing in particular.</summary>
+    public string? Negative { get; init; }
+
+    /// <summary>Whether prompts are taken as they stand, or with weights and breaks.</summary>
+    public PromptSyntax PromptSyntax { get; init; }
+
+    /// <summary>An image to start from.</summary>
+    public SourceImage? Init { get; init; }
+
+    /// <summary>How much of the schedule an image is taken back: 1 is all of it, and nothing of the image stays.</summary>
+    public double Strength { get; init; } = 0.75;
+
+    /// <summary>One channel in [0, 1] of the image's size: 1 is made anew, 0 stays.</summary>
+    public SourceImage? Mask { get; init; }
+
+    /// <summary>One hint per ControlNet that the model was loaded with, in [0, 1].</summary>
+    public IReadOnlyList<SourceImage> Hints { get; init; } = [];
+
+    /// <summary>Multiplies what the ControlNets add.</summary>
+    public double ControlScale { get; init; } = 1;
+
     /// <summary>Class numbers that the images take in turn; empty for none.</summary>
     public IReadOnlyList<int> Classes { get; init; } = [];
 
-    /// <summary>Classifier-free guidance (Ho and Salimans 2022): 1 is the conditional prediction alone.</summary>
+    /// <summary>
+    /// Classifier-free guidance (Ho and Salimans 2022): 1 is the conditional prediction alone. Text models take what is not above 1 as that too, as
+    /// diffusers does; where the network embeds the weight (latent consistency models) it is told instead.
+    /// </summary>
     public double Guidance { get; init; } = 1;
 
     /// <summary>Null for the size that the network was trained at.</summary>
@@ -43,6 +71,10 @@ public sealed record GenerateRequest
     /// <summary>Bytes that arenas and weights may take together; null for no limit.</summary>
     public long? MemoryLimit { get; init; }
 }
+
+/// <summary>Pixels given by the caller: rows of interleaved channels.</summary>
+/// <param name="Values">Height * Width * Channels numbers, in [0, 1].</param>
+public sealed record SourceImage(int Width, int Height, int Channels, float[] Values);
 
 /// <summary>A finished image. Pixels are rows of interleaved channels, 8 bits each.</summary>
 public sealed record GeneratedImage(int Index, ulong Seed, int? Class, int Width, int Height, int Channels, byte[] Pixels);
