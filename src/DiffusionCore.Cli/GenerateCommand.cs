@@ -7,6 +7,7 @@ using DiffusionCore.Noise;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
+using DiffusionCore.Text;
 
 namespace DiffusionCore.Cli;
 
@@ -14,20 +15,31 @@ namespace DiffusionCore.Cli;
 internal static class GenerateCommand
 {
     private const int DefaultSteps = 50;
-    private const double DefaultGuidance = 1.5;
+    private const double DefaultGuidance = 1.5, DefaultTextGuidance = 7.5;
     private const double GuidanceLimit = 1000;
     private static readonly string[] OtherFormats = [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl"];
 
     public static Command Create(CancellationToken cancellation)
     {
         var model = CliOptions.Model();
+        var prompt = new Option<string?>("--prompt", "-p") { Description = "What to show (text models)" };
+        var negative = new Option<string?>("--negative", "-n") { Description = "What guidance leads away from" };
+        var syntax = new Option<string>("--prompt-syntax") { Description = "plain: the text as it stands, cut at the encoder's length. weighted: (word:1.3), [word], BREAK and long prompts", DefaultValueFactory = _ => "plain" };
+        var init = new Option<string?>("--init") { Description = "PNG or JPEG to start from" };
+        var strength = CliOptions.Real("--strength", "How far --init is taken back: 1 keeps nothing of it", 0.75, 0, 1);
+        var mask = new Option<string?>("--mask") { Description = "PNG or JPEG of --init's size: white is made anew, black stays" };
+        var vae = new Option<string?>("--vae") { Description = "First stage in place of the model's own: a component folder" };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "Tokenizer folder, for a model without one" };
+        var control = new Option<string[]>("--control-net") { Description = "ControlNet folder; with several, one --control-image for each", AllowMultipleArgumentsPerToken = false };
+        var hint = new Option<string[]>("--control-image") { Description = "What the ControlNet reads: an image of the size that is made", AllowMultipleArgumentsPerToken = false };
+        var controlScale = CliOptions.Real("--control-scale", "Multiplies what the ControlNets add", 1, -10, 10);
         var classes = new Option<string?>("--class") { Description = "Class by name or number, several with commas, or 'all': images take them in turn" };
         var count = CliOptions.Number("--count", "Images to make", 1, 1, GenerateRequest.MaximumCount);
         var batch = CliOptions.Number("--batch", "Images per pass; 0 chooses. Changes no pixel", 0, 0, 4096);
         var steps = CliOptions.Number("--steps", "Denoising steps", DefaultSteps, 1, 10_000);
         var sampler = new Option<string?>("--sampler") { Description = $"{string.Join(", ", Sampler.Names)}; without it the model's own" };
         var schedule = new Option<string?>("--schedule") { Description = string.Join(", ", Sampler.Schedules) };
-        var guidance = CliOptions.Real("--guidance", "Classifier-free guidance; 1 is none", DefaultGuidance, -GuidanceLimit, GuidanceLimit);
+        var guidance = CliOptions.Real("--guidance", $"Classifier-free guidance; 1 is none. Without it {DefaultGuidance} with a class, {DefaultTextGuidance} with a text", DefaultGuidance, -GuidanceLimit, GuidanceLimit);
         var eta = CliOptions.OptionalReal("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM (default 0); TCD: share of each step that is drawn anew (default 0.3)", 0, 1);
         var seed = new Option<string?>("--seed") { Description = "Seed of the first image; image i has seed+i. -1 or none: random, and said" };
         var noise = new Option<string>("--noise") { Description = "Whose random numbers: torch-cpu, torch-cuda:MULTIPROCESSORS,THREADS of the GPU, or nv", DefaultValueFactory = _ => "torch-cpu" };
@@ -48,23 +60,30 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
+            model, prompt, negative, syntax, init, strength, mask, vae, tokenizer, control, hint, controlScale, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         command.SetAction(p =>
         {
             string path = ModelLocator.Resolve(p.GetValue(model));
-            using var folder = ModelFolder.Load(path, p.GetValue(variant), p.GetValue(finite));
+            using var folder = ModelFolder.Load(path, new ModelOptions
+            {
+                Variant = p.GetValue(variant), CheckFinite = p.GetValue(finite), Tokenizer = p.GetValue(tokenizer), FirstStage = p.GetValue(vae), ControlNets = p.GetValue(control) ?? [],
+            });
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             var asked = Classes(folder, p.GetValue(classes));
             bool guidanceGiven = p.GetResult(guidance) is { Implicit: false };
-            if (guidanceGiven && asked.Count == 0) CommandLine.Note("--guidance has no effect without --class");
-            bool guides = asked.Count > 0 && (guidanceGiven || folder.Classes?.NullClass is not null);
+            if (guidanceGiven && asked.Count == 0 && !folder.TakesText) CommandLine.Note("--guidance has no effect without --class");
+            double weight = guidanceGiven ? p.GetValue(guidance) : folder.TakesText ? DefaultTextGuidance : folder.Classes?.NullClass is not null ? DefaultGuidance : 1;
+            int colours = folder.ImageChannels == 1 ? 1 : 3;
             var request = new GenerateRequest
             {
                 Count = p.GetValue(count), Batch = p.GetValue(batch), Seed = CliOptions.ParseSeed(p.GetValue(seed)), Classes = asked,
                 Noise = NoiseSettings.Parse(p.GetValue(noise)!, p.GetValue(noiseType)!, p.GetValue(seedMode)!),
                 Variation = p.GetValue(variation) is { } second ? new Variation(CliOptions.ParseSeed(second, "--variation-seed"), p.GetValue(variationStrength)) : null,
-                Guidance = guides ? p.GetValue(guidance) : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
+                Prompt = p.GetValue(prompt) ?? "", Negative = p.GetValue(negative), PromptSyntax = Syntax(p.GetValue(syntax)!),
+                Init = SourceImages.Read(p.GetValue(init), colours), Mask = SourceImages.Read(p.GetValue(mask), 1), Strength = p.GetValue(strength),
+                Hints = [.. (p.GetValue(hint) ?? []).Select(f => SourceImages.Read(f, 3)!)], ControlScale = p.GetValue(controlScale),
+                Guidance = folder.TakesText || asked.Count > 0 ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
                 Options = new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
@@ -72,6 +91,13 @@ internal static class GenerateCommand
         });
         return command;
     }
+
+    private static PromptSyntax Syntax(string name) => name switch
+    {
+        "plain" => PromptSyntax.Plain,
+        "weighted" => PromptSyntax.Weighted,
+        _ => throw new UsageException($"--prompt-syntax: expected plain or weighted, found '{name}'"),
+    };
 
     /// <summary>Class numbers of "sneaker", "0,3", "all" or nothing.</summary>
     internal static IReadOnlyList<int> Classes(ModelFolder folder, string? given)
@@ -84,7 +110,7 @@ internal static class GenerateCommand
 
     private static int Generate(ModelFolder folder, GenerateRequest request, Device device, string? output, bool grid, bool force, bool json, CancellationToken cancellation)
     {
-        using var pipeline = new GeneratePipeline(folder, device);
+        using var pipeline = new GeneratePipeline(folder, device) { Note = CommandLine.Note };
         var sampler = pipeline.Plan(request);
         if (grid) CheckGrid(pipeline.Size(request), request.Count);
         var names = new OutputNames(output, request, grid);
@@ -92,7 +118,7 @@ internal static class GenerateCommand
         if (last > long.MaxValue) throw new UsageException($"--seed: the last of {request.Count} images would have seed {last}; the largest is {long.MaxValue}");
         foreach (string file in names.All()) AtomicFile.Check(file, force);
         AtomicFile.CheckFolder(names.Of(0));
-        CommandLine.Note($"{folder.Name}: {folder.Network.Account}; {request.Count} image{(request.Count == 1 ? "" : "s")}, {sampler.Name}, {sampler.Steps} step{(sampler.Steps == 1 ? "" : "s")}, seed {request.Seed}");
+        CommandLine.Note($"{folder.Name}: {string.Join("; ", folder.Accounts)}; {request.Count} image{(request.Count == 1 ? "" : "s")}, {sampler.Name}, {sampler.Steps} step{(sampler.Steps == 1 ? "" : "s")}, seed {request.Seed}");
 
         var codec = new StbCodec();
         var kept = new List<Image>();
@@ -148,7 +174,7 @@ internal static class GenerateCommand
 
     /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
     private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, int width, int height, string? grid) =>
-        string.Create(CultureInfo.InvariantCulture, $"{className ?? ""}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {width}x{height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {width}x{height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
 
     private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double seconds) => JsonOut.Write(w =>
     {
@@ -158,6 +184,9 @@ internal static class GenerateCommand
         w.WriteNumber("steps", sampler.Steps);
         w.WriteNumber("evaluations", sampler.Evaluations.Count);
         w.WriteNumber("guidance", request.Guidance);
+        if (folder.TakesText) w.WriteString("prompt", request.Prompt);
+        if (request.Negative is { } negative) w.WriteString("negative", negative);
+        if (request.Init is not null) w.WriteNumber("strength", request.Strength);
         w.WriteNumber("seed", request.Seed);
         w.WriteString("noise", request.Noise.Name);
         w.WriteString("noise_dtype", request.Noise.Type.ToString().ToLowerInvariant());

@@ -85,8 +85,7 @@ internal static class ExplainCommand
     // Seconds per step of the step-rate segment, one array per repeat.
     private static double[][] Measure(DenoiseSession session, CancellationToken cancellation)
     {
-        var labels = new int[session.Images];
-        session.Start(new DenoiseStart { Seeds = [.. Enumerable.Range(0, session.Images).Select(i => (ulong)i)], Classes = labels, Guidance = 1.5 });
+        session.Start(new DenoiseStart { Seeds = [.. Enumerable.Range(0, session.Images).Select(i => (ulong)i)], Guidance = 1.5 });
         session.Evaluate(0);
         var runs = new double[Repeats][];
         for (int r = 0; r < Repeats; r++)

@@ -59,7 +59,7 @@ internal static class ProfileCommand
 
     private static Profile Measure(DenoiseSession session, int repeats, CancellationToken cancellation)
     {
-        session.Start(new DenoiseStart { Seeds = [.. Enumerable.Range(0, session.Images).Select(i => (ulong)i)], Classes = new int[session.Images] });
+        session.Start(new DenoiseStart { Seeds = [.. Enumerable.Range(0, session.Images).Select(i => (ulong)i)] });
         session.Executable.Run(Rate.Step);
         var steps = session.Plan.Segments[(int)Rate.Step].Steps;
         var seconds = steps.Select(_ => new double[repeats]).ToArray();

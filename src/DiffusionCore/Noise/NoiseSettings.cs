@@ -45,8 +45,11 @@ public sealed record NoiseSettings
 
     public SeedMode Seeds { get; init; }
 
+    /// <summary>A caller's own generator by seed, in place of those above.</summary>
+    public Func<ulong, INoiseSource>? Custom { get; init; }
+
     /// <summary>The generator's name as the command line takes it.</summary>
-    public string Name => Kind switch
+    public string Name => Custom is not null ? "custom" : Kind switch
     {
         NoiseKind.TorchCpu => Cpu,
         NoiseKind.TorchCuda => string.Create(CultureInfo.InvariantCulture, $"{Cuda}:{Multiprocessors},{ThreadsPerMultiprocessor}"),
@@ -98,6 +101,7 @@ public sealed record NoiseSettings
     /// <summary>A generator for one seed.</summary>
     public INoiseSource Create(ulong seed)
     {
+        if (Custom is not null) return Custom(seed);
         if (Kind != NoiseKind.TorchCpu)
         {
             var generator = new TorchCudaGenerator(seed, Kind == NoiseKind.Nv ? 0 : Multiprocessors, ThreadsPerMultiprocessor);

@@ -32,7 +32,7 @@ public class PipelineTests
         using var device = new CpuDevice(2);
         using var pipeline = new GeneratePipeline(model, device);
         var session = pipeline.Session(new GenerateRequest { Classes = [3], Guidance = 1.5, Sampler = sampler, Options = new SamplerOptions { Steps = 20 } }, 2);
-        session.Start(new DenoiseStart { Seeds = [1, 2], Classes = [3, 4], NullClass = model.Classes!.NullClass!.Value, Guidance = 1.5 });
+        session.Start(new DenoiseStart { Seeds = [1, 2], Guidance = 1.5 });
         for (int i = 0; i < 4; i++) session.Evaluate(i);               // code is compiled and tables are filled at first use
         long before = GC.GetAllocatedBytesForCurrentThread();
         for (int i = 4; i < 10; i++) session.Evaluate(i);
@@ -64,7 +64,7 @@ public class PipelineTests
         var graph = new Graph();
         var x = graph.Input("x", new Shape(1, 8, 8, 1));
         var classes = graph.Input("c", new Shape(1), DType.I64, Rate.Request);
-        graph.Output("y", model.UNet.Record(graph, x, graph.Input("t", new Shape(1)), classes));
+        graph.Output("y", ((DiffusionCore.Models.UNet2DModel)model.Network.Network).Record(graph, x, graph.Input("t", new Shape(1)), classes));
         var inputs = new Dictionary<string, double[]> { ["x"] = Runtime.GraphRunner.Numbers(64, 5), ["t"] = [321], ["c"] = [7] };
         using var device = new CpuDevice(2);
         double error = Runtime.GraphRunner.RelativeError(Interpreter.Run(graph, inputs)["y"], Runtime.GraphRunner.OnDevice(device, graph, inputs)["y"]);
