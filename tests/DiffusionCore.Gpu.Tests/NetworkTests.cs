@@ -77,7 +77,7 @@ public class NetworkTests
         Assert.All(session.Plan.Segments.SelectMany(s => s.Steps), s => Assert.NotEqual("reference-on-host", s.Implementation.Name));
         Assert.Equal(session.Plan.ArenaBytes, session.Executable.AllocatedBytes);
         var seconds = new double[session.Plan.Segments[(int)Rate.Step].Steps.Count];
-        session.Start(new DenoiseStart { Seeds = [1], Classes = [0] });
+        session.Start(new DenoiseStart { Seeds = [1] });
         session.Executable.RunTimed(Rate.Step, seconds);
         Assert.All(seconds, s => Assert.True(s > 0));
     }

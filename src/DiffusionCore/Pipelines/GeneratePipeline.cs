@@ -159,7 +159,7 @@ public sealed class GeneratePipeline : IDisposable
         return all;
     }
 
-    private MemoryBudget Budget(GenerateRequest request) => new(request.MemoryLimit);
+    private MemoryBudget Budget(GenerateRequest request) => new(device, request.MemoryLimit);
 
     private DenoiseSession Session(Key key, MemoryBudget budget)
     {

@@ -2,13 +2,13 @@ using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Pipelines;
 
-/// <summary>Memory that a pipeline may take: the limit that it was given, and never more than the machine has.</summary>
-/// <param name="Limit">Bytes; null for what the machine has.</param>
+/// <summary>Memory that a pipeline may take: the limit that it was given, and never more than the device has.</summary>
+/// <param name="Limit">Bytes; null for what the device has.</param>
 /// <param name="Held">Bytes that the pipeline holds beside the plan in question.</param>
-internal readonly record struct MemoryBudget(long? Limit, Func<long>? Held = null)
+internal readonly record struct MemoryBudget(Device Device, long? Limit, Func<long>? Held = null)
 {
     /// <summary>Bytes available.</summary>
-    public long Bytes => Math.Min(Limit ?? long.MaxValue, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+    public long Bytes => Math.Min(Limit ?? long.MaxValue, Device.MemoryBytes);
 
     /// <summary>Weights that a graph reads, each counted once.</summary>
     public static long WeightBytes(Graph graph) => graph.Nodes.Where(n => n.Op is WeightOp).Sum(n => n.Type.Bytes);
@@ -20,7 +20,7 @@ internal readonly record struct MemoryBudget(long? Limit, Func<long>? Held = nul
         if (arena + stored + held <= Bytes) return;
         bool limited = Bytes == Limit;
         throw new MemoryException(
-            $"{what} need {arena / 1e6:F0} MB beside {(stored + held) / 1e6:F0} MB of weights, {(limited ? "the limit is" : "the machine has")} {Bytes / 1e6:F0} MB; "
+            $"{what} need {arena / 1e6:F0} MB beside {(stored + held) / 1e6:F0} MB of weights, {(limited ? "the limit is" : $"{Device.Name} has")} {Bytes / 1e6:F0} MB; "
             + $"use a smaller --batch or --size{(limited ? ", or a larger --memory-limit" : "")}");
     }
 }

@@ -34,6 +34,14 @@ public sealed class ModelFolder : IDisposable
 {
     private const string SchedulerFile = "scheduler_config.json";
 
+    // Pipelines whose parts and loop are those below. What a class adds to them (an image to start from, a mask, a ControlNet) is the request's.
+    private static readonly string[] Pipelines =
+    [
+        "DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "ScoreSdeVePipeline", "LDMPipeline", "DiTPipeline", "LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline",
+        "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline", "StableDiffusionControlNetPipeline",
+        "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline", "StableDiffusionXLControlNetPipeline",
+    ];
+
     private readonly List<Component> components = [];
 
     private ModelFolder(string path)
@@ -125,6 +133,7 @@ public sealed class ModelFolder : IDisposable
 
     private void LoadParts(ModelIndex index, ModelOptions options)
     {
+        index.Config.GetWord("_class_name", null, Pipelines);
         string schedulerFolder = index.FolderOf("scheduler"), configPath = System.IO.Path.Combine(schedulerFolder, SchedulerFile);
         if (!File.Exists(configPath)) throw new ModelFileException(schedulerFolder, null, $"has no {SchedulerFile}");
         Scheduler = SchedulerConfig.Read(ConfigFile.Load(configPath));

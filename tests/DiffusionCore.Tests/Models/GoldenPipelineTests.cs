@@ -93,13 +93,13 @@ public sealed class GoldenPipelineTests : IDisposable
         bool guided = guidance > 1;
         float[] cond = Floats(tensors, "in.cond"), context = guided ? [.. Floats(tensors, "in.uncond"), .. cond] : cond;
         var denoiser = new TextDenoiser("unet", (UNet2DConditionModel)unet.Network, 4, null, []);
-        using var session = new DenoiseSession(device, denoiser, "unet", weights, sampler, new SessionShape(1, 8, 8, guided) { Tokens = 20 }, new MemoryBudget(null));
+        using var session = new DenoiseSession(device, denoiser, "unet", weights, sampler, new SessionShape(1, 8, 8, guided) { Tokens = 20 }, new MemoryBudget(device, null));
         session.Start(new DenoiseStart
         {
             Seeds = [0], Guidance = guidance,
             Noise = new NoiseSettings { Custom = _ => new Given(Floats(tensors, strength is null ? "in.latents" : "in.noise")) },
             Conditioning = new Dictionary<string, byte[]> { [TextDenoiser.Context] = MemoryMarshal.AsBytes(context.AsSpan()).ToArray() },
-            Latents = strength is null ? null : stage.Encode(ChannelsLast(Floats(tensors, "in.image"), 3, 32 * 32), 32, 32, new MemoryBudget(null)),
+            Latents = strength is null ? null : stage.Encode(ChannelsLast(Floats(tensors, "in.image"), 3, 32 * 32), 32, 32, new MemoryBudget(device, null)),
         });
         for (int i = 0; i < sampler.Evaluations.Count; i++)
         {
@@ -110,7 +110,7 @@ public sealed class GoldenPipelineTests : IDisposable
             for (int k = 0; k < want.Length; k++) Assert.True(Math.Abs(want[k] - got[k]) <= 1e-4 * largest, $"{name}: latent {i}[{k}]: {want[k]} and {got[k]}");
         }
 
-        var decoded = stage.Decode(session.Download(), 8, 8, new MemoryBudget(null));
+        var decoded = stage.Decode(session.Download(), 8, 8, new MemoryBudget(device, null));
         var image = ChannelsLast(Floats(tensors, name + ".image"), 3, 32 * 32);
         for (int k = 0; k < image.Length; k++)
             Assert.True(Math.Abs(Math.Clamp(decoded[k] * 0.5 + 0.5, 0, 1) - image[k]) <= 1 / 255.0, $"{name}: pixel {k}: {decoded[k] * 0.5 + 0.5} and {image[k]}");

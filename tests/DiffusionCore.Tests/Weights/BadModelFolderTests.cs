@@ -131,8 +131,8 @@ public class BadModelFolderTests
         Assert.Contains("has no scheduler_config.json", Message(() => ModelFolder.Load(folder.Path)), StringComparison.Ordinal);
         folder.Write("scheduler/scheduler_config.json", Scheduler[..30]);
         Assert.Contains("is not valid JSON", Message(() => ModelFolder.Load(folder.Path)), StringComparison.Ordinal);
-        folder.Write("model_index.json", """{"_class_name":"StableDiffusionPipeline"}""");
-        Assert.Contains("_class_name: 'StableDiffusionPipeline' is not supported", Message(() => ModelFolder.Load(folder.Path)), StringComparison.Ordinal);
+        folder.Write("model_index.json", """{"_class_name":"FluxPipeline"}""");
+        Assert.Contains("_class_name: 'FluxPipeline' is not supported", Message(() => ModelFolder.Load(folder.Path)), StringComparison.Ordinal);
 
         static string Message(Func<IDisposable> load) => Assert.Throws<ModelFileException>(() => load().Dispose()).Message;
     }
@@ -143,7 +143,7 @@ public class BadModelFolderTests
         using var outside = new TemporaryFolder();
         using var folder = new TemporaryFolder();
         outside.Write("config.json", Network);
-        folder.Write("model_index.json", """{"_class_name":"DDPMPipeline"}""");
+        folder.Write("model_index.json", """{"_class_name":"DDPMPipeline","scheduler":["diffusers","DDPMScheduler"],"unet":["diffusers","UNet2DModel"]}""");
         folder.Write("scheduler/scheduler_config.json", Scheduler);
         Directory.CreateSymbolicLink(folder["unet"], outside.Path);
         var e = Assert.Throws<ModelFileException>(() => ModelFolder.Load(folder.Path).Dispose());
