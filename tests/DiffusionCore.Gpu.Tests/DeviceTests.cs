@@ -105,7 +105,7 @@ public class DeviceTests
         using var model = ModelFolder.Load(NetworkTests.Bundled("fashion-ddpm-32"));
         using var pipeline = new GeneratePipeline(model, Devices.OpenCL);
         var session = pipeline.Session(new GenerateRequest { Sampler = "ddim", Options = new SamplerOptions { Steps = 4 } }, 1);
-        session.Start(new DenoiseStart { Seeds = [1], Classes = [0] });
+        session.Start(new DenoiseStart { Seeds = [1] });
         session.Evaluate(0);
         session.Evaluate(1);
         long before = GC.GetAllocatedBytesForCurrentThread();
