@@ -82,13 +82,14 @@ public sealed class TransformerBlock
     }
 
     /// <param name="context">Null: the second attention reads the tokens themselves.</param>
+    /// <param name="mask">Of the second attention. The peers leave the first one unmasked, even where it reads the context.</param>
     public Value Record(Graph g, Value x, Value? context, Value? mask = null)
     {
         Value h;
         using (g.Layer("attn1"))
         {
             h = norm1.Record(g, x);
-            x = g.Plus(attention1.Record(g, h, onlyCross ? context ?? h : h, onlyCross ? mask : null), x);
+            x = g.Plus(attention1.Record(g, h, onlyCross ? context ?? h : h), x);
         }
 
         using (g.Layer("attn2"))
