@@ -22,7 +22,11 @@ public static partial class Sampler
     ];
 
     // Samplers whose schedule ComfyUI and A1111 make one step longer, and then drop the level before the last.
-    private static readonly string[] DroppingSamplers = ["dpm_2", "dpm_2_ancestral"];
+    private static readonly string[] ComfyDrops = ["dpm_2", "dpm_2_ancestral"], WebuiDrops = ["dpm_2", "dpm_2_ancestral", "dpmpp_3m_sde"];
+
+    // What A1111's schedule "automatic" stands for; uniform for the rest.
+    private static readonly string[] WebuiKarras = ["dpmpp_2m", "dpmpp_sde", "dpmpp_2s_ancestral", "dpm_2", "dpm_2_ancestral", "restart"];
+    private static readonly string[] WebuiExponential = ["dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde"];
 
     /// <summary>Names of the samplers on noise levels that no scheduler class has.</summary>
     public static IReadOnlyList<string> LevelNames => [.. KSampler.Names.Where(n => !Array.Exists(Table, r => r.Name == n))];
@@ -90,7 +94,9 @@ public static partial class Sampler
     {
         var model = ModelLevels.Of(config);
         var compatibility = options.Compatibility;
-        bool drops = compatibility is Compatibility.Comfy or Compatibility.A1111 && DroppingSamplers.Contains(name) && options.Sigmas is null && options.Timesteps is null;
+        string[] dropping = compatibility switch { Compatibility.Comfy => ComfyDrops, Compatibility.A1111 => WebuiDrops, _ => [] };
+        bool drops = dropping.Contains(name) && options.Sigmas is null && options.Timesteps is null;
+        if ((schedule is "" or "automatic") && compatibility == Compatibility.A1111) schedule = WebuiKarras.Contains(name) ? "karras" : WebuiExponential.Contains(name) ? "exponential" : "uniform";
         int steps = options.Steps + (drops ? 1 : 0);
         Func<double, double> time = compatibility == Compatibility.Comfy ? model.NearestStep : model.Time;
         SigmaGrid? grid = null;

@@ -21,6 +21,7 @@ public static class KSampler
         ("dpmpp_sde", KDpmppTwoStage.PlanSde, true),
         ("dpmpp_2m", KDpmpp2M.Plan, false),
         ("dpmpp_2m_sde", KDpmpp2M.PlanSde, true),
+        ("dpmpp_2m_sde_heun", (l, o) => KDpmpp2M.PlanSde(l, o with { Heun = true }) with { Name = "dpmpp_2m_sde_heun" }, true),
         ("dpmpp_3m_sde", KDpmpp2M.PlanSde3, true),
         ("res_multistep", (l, o) => ResMultistep.Plan(l, o with { Eta = 0 }), false),
         ("res_multistep_ancestral", (l, o) => ResMultistep.Plan(l, o with { Eta = o.Eta ?? 1 }) with { Name = "res_multistep_ancestral" }, true),

@@ -25,6 +25,8 @@ public sealed class SamplerLevelsTests
     [InlineData("Restart", "restart")]
     [InlineData("er_sde kl_optimal", "er_sde")]
     [InlineData("seeds-2", "seeds_2")]
+    [InlineData("DPM++ 2M SDE Heun", "dpmpp_2m_sde_heun")]
+    [InlineData("DPM++ 2M SDE Heun Exponential", "dpmpp_2m_sde_heun")]
     public void Names_of_other_programs_are_known(string name, string canonical) => Assert.Equal(canonical, Plan(name).Name);
 
     [Theory]
@@ -81,6 +83,21 @@ public sealed class SamplerLevelsTests
         var own = Sampler.Plan(Config with { Spacing = "linspace" }, new SamplerOptions { Steps = 10 }, "euler");
         var other = Plan("euler", Compatibility.KDiffusion, 10);
         Assert.Equal(own.Evaluations[3].X, other.Evaluations[3].X, 1e-6);
+    }
+
+    [Theory]
+    [InlineData("DPM++ SDE", "karras", 0)]
+    [InlineData("DPM++ 2M", "karras", 0)]
+    [InlineData("DPM++ 2M SDE", "exponential", 0)]
+    [InlineData("Euler a", "uniform", 0)]
+    [InlineData("DPM2", "karras", 1)]
+    [InlineData("DPM++ 3M SDE", "exponential", 1)]
+    public void Automatic_is_what_the_web_program_chooses(string name, string schedule, int dropped)
+    {
+        double[] expected = LevelSchedule.Build(schedule, Model, 9 + dropped, Compatibility.A1111);
+        if (dropped > 0) expected = [.. expected[..^2], 0];
+        foreach (string? way in (string?[])[null, "default", "automatic"])
+            Assert.Equal(expected, Sampler.Plan(Config, new SamplerOptions { Steps = 9, Compatibility = Compatibility.A1111 }, name, way).Sigmas!);
     }
 
     [Fact]
