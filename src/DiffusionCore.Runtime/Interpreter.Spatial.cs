@@ -2,6 +2,43 @@ namespace DiffusionCore.Runtime;
 
 public static partial class Interpreter
 {
+    private static double[] GroupMoments(GroupMomentsOp op, Tensor[] x)
+    {
+        var s = x[0].Shape;
+        long width = s[3] / op.Groups;
+        var (top, bottom, left, right) = op.Rectangle(Array.ConvertAll(x[1].Data, v => (float)v), s[1], s[2]);
+        return Fill(new Shape(s[0], op.Groups, 2), at =>
+        {
+            double sum = 0, square = 0, count = (double)(bottom - top) * (right - left) * width;
+            Each(v => sum += v);
+            double mean = sum / count;
+            Each(v => square += (v - mean) * (v - mean));
+            return at[2] == 0 ? mean : square / count;
+
+            void Each(Action<double> action)
+            {
+                for (int r = top; r < bottom; r++)
+                    for (int c = left; c < right; c++)
+                        for (long k = at[1] * width; k < (at[1] + 1) * width; k++) action(x[0].Data[((at[0] * s[1] + r) * s[2] + c) * s[3] + k]);
+            }
+        });
+    }
+
+    private static double[] GivenGroupNorm(GivenGroupNormOp op, Tensor[] x)
+    {
+        long channels = x[0].Shape[-1], width = channels / op.Core.Groups, each = x[0].Shape.Count / x[0].Shape[0];
+        var r = new double[x[0].Data.Length];
+        for (long i = 0; i < r.LongLength; i++)
+        {
+            long c = i % channels, m = (i / each * op.Core.Groups + c / width) * 2;
+            double v = (x[0].Data[i] - x[1].Data[m]) / Math.Sqrt(x[1].Data[m + 1] + op.Core.Epsilon);
+            if (op.Core.Affine) v = v * x[2].Data[c] + x[3].Data[c];
+            r[i] = op.Activation == Activation.None ? v : Apply(EpilogueSpec.FunctionOf(op.Activation), v);
+        }
+
+        return r;
+    }
+
     private static double[] AveragePool(AveragePoolOp op, Tensor x, Shape y) => Fill(y, at =>
     {
         var s = x.Shape;

@@ -130,6 +130,8 @@ public static partial class Interpreter
         SinusoidalEmbeddingOp embedding => Sinusoidal(embedding, x[0]),
         FourierEmbeddingOp embedding => Fourier(embedding, x),
         NearestCodeOp => NearestCode(x),
+        GroupMomentsOp moments => GroupMoments(moments, x),
+        GivenGroupNormOp norm => GivenGroupNorm(norm, x),
         MaxPoolOp pool => MaxPool(pool, x[0], y.Shape),
         ResizeOp resize => Resize(resize, x[0], y.Shape),
         ConvTranspose2dOp conv => ConvTranspose2d(conv, x, y.Shape),

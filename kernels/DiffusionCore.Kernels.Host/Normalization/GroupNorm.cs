@@ -24,7 +24,7 @@ using System.Runtime.Intrinsics.X86;
 namespace DiffusionCore.Kernels.Host;
 
 /// <summary>Group normalisation over channels-last maps.</summary>
-public static unsafe class GroupNorm
+public static unsafe partial class GroupNorm
 {
     private const int ChunkElements = 16384;
     private const int ReferencePixels = 4;
@@ -99,29 +99,36 @@ public static unsafe class GroupNorm
     {
         var s = (Arguments*)state;
         int image = item / s->Chunks, chunk = item % s->Chunks, size = PixelsPerChunk(s->Channels);
-        int count = Math.Min(size, s->Pixels - chunk * size), width = s->Channels / s->Groups;
+        int count = Math.Min(size, s->Pixels - chunk * size);
         float* x = s->X + ((long)image * s->Pixels + (long)chunk * size) * s->LdX;
-        float* reference = s->Sums + (long)worker * 3 * s->Padded;
-        float* sum = reference + s->Padded;
-        float* square = sum + s->Padded;
+        ChunkStatistics<V>(x, s->LdX, count, s->Channels, s->Groups, s->Sums + (long)worker * 3 * s->Padded, s->Padded, s->Partial + (long)item * s->Groups * 2);
+    }
+
+    // Mean and sum of squared deviations of each group over some pixels. The scratch holds 3 rows of padded channels.
+    private static void ChunkStatistics<V>(float* x, long ldx, int count, int channels, int groups, float* scratch, int padded, double* partial)
+        where V : unmanaged, ISimd16<V>
+    {
+        int width = channels / groups;
+        float* reference = scratch;
+        float* sum = reference + padded;
+        float* square = sum + padded;
 
         int first = Math.Min(count, ReferencePixels);
-        new Span<float>(reference, s->Channels).Clear();
-        Accumulate<V>(x, s->LdX, first, s->Channels, reference, sum, square);
-        for (int g = 0; g < s->Groups; g++)
+        new Span<float>(reference, channels).Clear();
+        Accumulate<V>(x, ldx, first, channels, reference, sum, square);
+        for (int g = 0; g < groups; g++)
         {
             float total = 0;
             for (int c = g * width; c < (g + 1) * width; c++) total += sum[c];
             new Span<float>(reference + g * width, width).Fill(total / (first * width));
         }
 
-        double* partial = s->Partial + (long)item * s->Groups * 2;
         double elements = (double)count * width;
         for (int attempt = 0; attempt < 2; attempt++)
         {
-            Accumulate<V>(x, s->LdX, count, s->Channels, reference, sum, square);
+            Accumulate<V>(x, ldx, count, channels, reference, sum, square);
             bool again = false;
-            for (int g = 0; g < s->Groups; g++)
+            for (int g = 0; g < groups; g++)
             {
                 double a = 0, b = 0;
                 for (int c = g * width; c < (g + 1) * width; c++)

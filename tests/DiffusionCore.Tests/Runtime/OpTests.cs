@@ -71,6 +71,8 @@ public class OpTests
         ["resize nearest ceiling"] = (g => g.Output("y", g.Add(new ResizeOp(7, 3, ResizeMode.Nearest, ResizeCoordinates.HalfPixel, Rounding: ResizeRounding.Ceiling), In(g, "a", 1, 5, 5, 20))), 0),
         ["pick largest token"] = (g => g.Output("y", g.Add(new PickTokenOp(-1), In(g, "x", 3, 5, 7), g.Cast(g.Constant([1, 9, 3, 9, 2, 0, 0, 0, 0, 0, 4, 3, 2, 1, 8], new Shape(3, 5)), DType.I64))), 0),
         ["pick a token"] = (g => g.Output("y", g.Add(new PickTokenOp(3), In(g, "x", 3, 5, 7), g.Cast(g.Constant([1, 9, 3, 9, 3, 0, 0, 0, 0, 0, 4, 3, 2, 3, 8], new Shape(3, 5)), DType.I32))), 0),
+        ["group moments"] = (g => g.Output("y", g.Add(new GroupMomentsOp(3, 2), In(g, "x", 2, 8, 10, 51), g.Constant([1, 3, 0, 4], new Shape(4)))), 1e-6),
+        ["given group norm silu"] = (g => g.Output("y", g.Add(new GivenGroupNormOp(new GroupNormOp(3, 1e-5f), Activation.Silu), In(g, "x", 2, 4, 5, 51), g.Affine(In(g, "m", 2, 3, 2), 1, 2), W(g, "w", 51), W(g, "b", 51))), 2e-6),
         ["nearest code"] = (g => g.Output("y", g.NearestCode(In(g, "x", 3, 5, 7, 3), W(g, "w", 97, 3))), 0),
         ["nearest code f16 wide"] = (g => g.Output("y", g.NearestCode(In(g, "x", 33, 19), W(g, "w", DType.F16, 5, 19))), 0),
         ["upsample conv"] = (g => g.Output("y", g.Conv2d(g.UpsampleNearest(In(g, "x", 2, 5, 6, 32), 10, 12), W(g, "w", 20, 32, 3, 3), W(g, "b", 20), new Conv2dOp(true, 1, 1, 1, 1, 1, 1))), 5e-6),

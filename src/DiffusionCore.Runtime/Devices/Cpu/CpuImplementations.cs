@@ -32,6 +32,8 @@ internal static class CpuImplementations
             SinusoidalEmbeddingOp => [new CpuSinusoidal()],
             FourierEmbeddingOp => [new CpuFourier()],
             NearestCodeOp => [new CpuNearestCode()],
+            GroupMomentsOp => [new CpuGroupMoments(device)],
+            GivenGroupNormOp => [new CpuGivenGroupNorm(device)],
             MaxPoolOp => [new CpuMaxPool()],
             ResizeOp => [new CpuResize()],
             ConvTranspose2dOp => [new CpuConvTranspose2d()],

@@ -17,6 +17,7 @@ public sealed class AutoencoderDecoder
     private readonly List<AutoencoderLevel> levels = [];
     private readonly List<Conv> doublings = [];
     private readonly AutoencoderHead head;
+    private readonly int attentionLevels;
 
     /// <param name="layer">How plans call it.</param>
     public AutoencoderDecoder(WeightScope w, AutoencoderLayout layout, int inputs, int outputs, string layer = "decoder")
@@ -31,26 +32,49 @@ public sealed class AutoencoderDecoder
             var level = w.AtAny($"up_blocks.{i}", $"up.{authors}");
             levels.Add(new(level, layout, channels, layout.Widths[authors], layout.Blocks + 1, layout.Attention[authors]));
             channels = layout.Widths[authors];
+            if (layout.Attention[authors]) attentionLevels = i + 1;
             if (authors > 0) doublings.Add(new(level.AtAny("upsamplers.0.conv", "upsample.conv"), channels, channels, 3));
         }
 
         head = new(w.AtAny("conv_norm_out", "norm_out"), w.At("conv_out"), layout, channels, outputs);
     }
 
-    public Value Record(Graph g, Value z)
+    public Value Record(Graph g, Value z) => RecordTail(g, RecordHead(g, z, 0), 0);
+
+    /// <summary>Everything before the last <paramref name="doublings"/>; at least the coarsest level and every level with attention.</summary>
+    public Value RecordHead(Graph g, Value z, int doublings)
     {
         using var scope = g.Layer(layer);
         Value x;
         using (g.Layer("conv_in")) x = convIn.Record(g, z);
         using (g.Layer("mid_block")) x = middle.Record(g, x);
-        for (int i = 0; i < levels.Count; i++)
+        for (int i = 0; i < HeadLevels(doublings); i++)
         {
-            using var level = g.Layer($"up_blocks.{i}");
-            x = levels[i].Record(g, x);
-            if (i == doublings.Count) continue;
-            using (g.Layer("upsamplers.0")) x = doublings[i].Record(g, Resampling.Nearest2x(g, x));
+            if (i > 0) x = Double(g, i - 1, x);
+            using (g.Layer($"up_blocks.{i}")) x = levels[i].Record(g, x);
+        }
+
+        return x;
+    }
+
+    /// <summary>Everything after <see cref="RecordHead"/>.</summary>
+    public Value RecordTail(Graph g, Value x, int doublings)
+    {
+        using var scope = g.Layer(layer);
+        for (int i = HeadLevels(doublings); i < levels.Count; i++)
+        {
+            x = Double(g, i - 1, x);
+            using (g.Layer($"up_blocks.{i}")) x = levels[i].Record(g, x);
         }
 
         using (g.Layer("conv_out")) return head.Record(g, x);
+    }
+
+    private int HeadLevels(int doublings) => Math.Max(1, Math.Max(levels.Count - doublings, attentionLevels));
+
+    private Value Double(Graph g, int i, Value x)
+    {
+        using var level = g.Layer($"up_blocks.{i}.upsamplers.0");
+        return doublings[i].Record(g, Resampling.Nearest2x(g, x));
     }
 }

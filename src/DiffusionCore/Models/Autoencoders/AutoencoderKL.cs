@@ -84,15 +84,7 @@ public sealed class AutoencoderKL : IFirstStage
     }
 
     /// <summary>[N, h, w, LatentChannels], not scaled, to [N, H, W, C].</summary>
-    public Value Decode(Graph g, Value z)
-    {
-        if (postQuantConv is not null)
-        {
-            using (g.Layer("post_quant_conv")) z = postQuantConv.Record(g, z);
-        }
-
-        return decoder.Record(g, z);
-    }
+    public Value Decode(Graph g, Value z) => decoder.RecordTail(g, Head(g, z, 0), 0);
 
     public Value EncodeToLatent(Graph g, Value image, Value? noise = null)
     {
@@ -102,7 +94,9 @@ public sealed class AutoencoderKL : IFirstStage
         return g.Affine(z, scale, -Config.Base.ShiftFactor * scale);
     }
 
-    public Value DecodeFromLatent(Graph g, Value latent) => Decode(g, g.Affine(latent, 1 / Config.Base.ScalingFactor, Config.Base.ShiftFactor));
+    public Value DecodeHead(Graph g, Value latent, int doublings) => Head(g, g.Affine(latent, 1 / Config.Base.ScalingFactor, Config.Base.ShiftFactor), doublings);
+
+    public Value DecodeTail(Graph g, Value features, int doublings) => decoder.RecordTail(g, features, doublings);
 
     public void Record(NetworkIO io)
     {
@@ -129,6 +123,16 @@ public sealed class AutoencoderKL : IFirstStage
         }
 
         if (io.Has("latent")) io.OutputMap("decoded", Decode(g, io.Map("latent", LatentChannels)));
+    }
+
+    private Value Head(Graph g, Value z, int doublings)
+    {
+        if (postQuantConv is not null)
+        {
+            using (g.Layer("post_quant_conv")) z = postQuantConv.Record(g, z);
+        }
+
+        return decoder.RecordHead(g, z, doublings);
     }
 
     private Value LogVariance(Graph g, Value moments)

@@ -106,26 +106,14 @@ public sealed class AutoencoderTiny : IFirstStage
     }
 
     /// <summary>[N, h, w, LatentChannels] to [N, H, W, C], nominally in [0, 1]; not clamped.</summary>
-    public Value Decode(Graph g, Value z)
-    {
-        using var scope = g.Layer("decoder");
-        var x = g.Affine(g.Unary(Unary.Tanh, g.Affine(z, 1.0 / 3)), 3);
-        x = g.Unary(Config.Activation, decoderIn.Record(g, x));
-        for (int i = 0; i < decoder.Count; i++)
-        {
-            using var stage = g.Layer($"stages.{i}");
-            foreach (var block in decoder[i].Blocks) x = block.Record(g, x);
-            if (i < decoder.Count - 1) x = Resampling.Nearest2x(g, x);
-            x = decoder[i].Conv.Record(g, x);
-        }
-
-        return x;
-    }
+    public Value Decode(Graph g, Value z) => Tail(g, Head(g, z, 0), 0);
 
     public Value EncodeToLatent(Graph g, Value image, Value? noise = null) =>
         g.Affine(Encode(g, g.Affine(image, 0.5, 0.5)), Config.ScalingFactor, -Config.ShiftFactor * Config.ScalingFactor);
 
-    public Value DecodeFromLatent(Graph g, Value latent) => g.Affine(Decode(g, g.Affine(latent, 1 / Config.ScalingFactor, Config.ShiftFactor)), 2, -1);
+    public Value DecodeHead(Graph g, Value latent, int doublings) => Head(g, g.Affine(latent, 1 / Config.ScalingFactor, Config.ShiftFactor), doublings);
+
+    public Value DecodeTail(Graph g, Value features, int doublings) => g.Affine(Tail(g, features, doublings), 2, -1);
 
     /// <summary>diffusers' class maps images from and to [-1, 1]; the variant with pool branches stands outside of it and does not.</summary>
     public void Record(NetworkIO io)
@@ -153,6 +141,43 @@ public sealed class AutoencoderTiny : IFirstStage
             io.OutputMap("scaled", scaled);
             io.OutputMap("unscaled", g.Affine(scaled, range, -Config.LatentShift * range));
         }
+    }
+
+    // The blocks of the lowest resolution belong to the head: the norms of their pool branches look at the whole map.
+    private int HeadStages(int doublings) => Math.Max(1, decoder.Count - doublings);
+
+    private Value Head(Graph g, Value z, int doublings)
+    {
+        using var scope = g.Layer("decoder");
+        var x = g.Affine(g.Unary(Unary.Tanh, g.Affine(z, 1.0 / 3)), 3);
+        x = g.Unary(Config.Activation, decoderIn.Record(g, x));
+        for (int i = 0; i < HeadStages(doublings); i++)
+        {
+            if (i > 0) x = Double(g, i - 1, x);
+            x = Blocks(g, i, x);
+        }
+
+        return x;
+    }
+
+    private Value Tail(Graph g, Value x, int doublings)
+    {
+        using var scope = g.Layer("decoder");
+        for (int i = HeadStages(doublings); i < decoder.Count; i++) x = Blocks(g, i, Double(g, i - 1, x));
+        using (g.Layer($"stages.{decoder.Count - 1}")) return decoder[^1].Conv.Record(g, x);
+    }
+
+    private Value Blocks(Graph g, int i, Value x)
+    {
+        using var scope = g.Layer($"stages.{i}");
+        foreach (var block in decoder[i].Blocks) x = block.Record(g, x);
+        return x;
+    }
+
+    private Value Double(Graph g, int i, Value x)
+    {
+        using var scope = g.Layer($"stages.{i}");
+        return decoder[i].Conv.Record(g, Resampling.Nearest2x(g, x));
     }
 
     private sealed class Stage

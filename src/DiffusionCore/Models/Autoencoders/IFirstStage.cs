@@ -22,5 +22,15 @@ public interface IFirstStage : INetwork
 
     /// <param name="latent">[N, h, w, LatentChannels].</param>
     /// <returns>[N, h*Factor, w*Factor, ImageChannels], nominally in [-1, 1]; not clamped.</returns>
-    Value DecodeFromLatent(Graph g, Value latent);
+    Value DecodeFromLatent(Graph g, Value latent) => DecodeTail(g, DecodeHead(g, latent, 0), 0);
+
+    /// <summary>
+    /// The decoder without its last <paramref name="doublings"/> of the resolution, or fewer where there are not as many or where the levels between them
+    /// have attention, which looks at the whole map.
+    /// </summary>
+    /// <returns>Features [N, h*k, w*k, F].</returns>
+    Value DecodeHead(Graph g, Value latent, int doublings);
+
+    /// <summary>The rest of the decoder: convolutions, which see a neighbourhood, and norms. This is where the memory goes.</summary>
+    Value DecodeTail(Graph g, Value features, int doublings);
 }

@@ -113,16 +113,13 @@ public sealed class MultiscaleVQModel : IFirstStage
     }
 
     /// <param name="vectors">Per level from the coarsest, all at the finest resolution.</param>
-    public Value Decode(Graph g, IEnumerable<Value> vectors)
-    {
-        Value z = g.Concat(3, [.. vectors.Reverse()]);
-        using (g.Layer("post_quant_conv")) z = postQuantConv.Record(g, z);
-        return decoder.Record(g, z);
-    }
+    public Value Decode(Graph g, IEnumerable<Value> vectors) => decoder.RecordTail(g, Head(g, vectors, 0), 0);
 
     public Value EncodeToLatent(Graph g, Value image, Value? noise = null) => AtFinest(g, Encode(g, image).Select(l => l.Latent));
 
-    public Value DecodeFromLatent(Graph g, Value latent) => Decode(g, Quantise(g, latent).Select(l => l.Vectors));
+    public Value DecodeHead(Graph g, Value latent, int doublings) => Head(g, Quantise(g, latent).Select(l => l.Vectors), doublings);
+
+    public Value DecodeTail(Graph g, Value features, int doublings) => decoder.RecordTail(g, features, doublings);
 
     public void Record(NetworkIO io)
     {
@@ -132,7 +129,7 @@ public sealed class MultiscaleVQModel : IFirstStage
             var levels = Encode(g, io.Image("image", Config.InChannels, Config.Encoder.Factor));
             var latent = AtFinest(g, levels.Select(l => l.Latent));
             io.OutputMap("latent", latent);
-            io.OutputMap("reconstruction", DecodeFromLatent(g, latent));
+            io.OutputMap("reconstruction", Decode(g, Quantise(g, latent).Select(l => l.Vectors)));
 
             // In training the codes found on the way are used as they are, and the finest comes first.
             var vectors = levels.Select(l => Enlarged(g, l.Vectors, levels[^1].Vectors.Shape)).ToArray();
@@ -147,6 +144,13 @@ public sealed class MultiscaleVQModel : IFirstStage
             io.OutputMap("decoded", Decode(g, levels.Select(l => l.Vectors)));
             for (int i = 0; i < Levels; i++) io.Output($"codes{i}", levels[i].Codes);
         }
+    }
+
+    private Value Head(Graph g, IEnumerable<Value> vectors, int doublings)
+    {
+        Value z = g.Concat(3, [.. vectors.Reverse()]);
+        using (g.Layer("post_quant_conv")) z = postQuantConv.Record(g, z);
+        return decoder.RecordHead(g, z, doublings);
     }
 
     private Value Fuse(Graph g, int index, Value u, Value feature)

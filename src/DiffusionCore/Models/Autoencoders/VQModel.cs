@@ -75,16 +75,13 @@ public sealed class VQModel : IFirstStage
     }
 
     /// <summary>[N, h, w, LatentChannels], not scaled, to [N, H, W, C].</summary>
-    public Value Decode(Graph g, Value z, bool quantise = true)
-    {
-        if (quantise) z = codebook.Quantise(g, z).Vectors;
-        using (g.Layer("post_quant_conv")) z = postQuantConv.Record(g, z);
-        return decoder.Record(g, z);
-    }
+    public Value Decode(Graph g, Value z, bool quantise = true) => decoder.RecordTail(g, Head(g, z, quantise, 0), 0);
 
     public Value EncodeToLatent(Graph g, Value image, Value? noise = null) => g.Affine(Encode(g, image), Config.Base.ScalingFactor);
 
-    public Value DecodeFromLatent(Graph g, Value latent) => Decode(g, g.Affine(latent, 1 / Config.Base.ScalingFactor));
+    public Value DecodeHead(Graph g, Value latent, int doublings) => Head(g, g.Affine(latent, 1 / Config.Base.ScalingFactor), quantise: true, doublings);
+
+    public Value DecodeTail(Graph g, Value features, int doublings) => decoder.RecordTail(g, features, doublings);
 
     public void Record(NetworkIO io)
     {
@@ -121,6 +118,13 @@ public sealed class VQModel : IFirstStage
                 io.Output("decoded_indices", g.Reshape(codes, codes.Shape.Count));
             }
         }
+    }
+
+    private Value Head(Graph g, Value z, bool quantise, int doublings)
+    {
+        if (quantise) z = codebook.Quantise(g, z).Vectors;
+        using (g.Layer("post_quant_conv")) z = postQuantConv.Record(g, z);
+        return decoder.RecordHead(g, z, doublings);
     }
 }
 
