@@ -23,15 +23,18 @@ internal static class RunCommand
         var threads = CliOptions.Threads();
         var exact = CliOptions.Exact();
         var force = CliOptions.Force();
+        var lora = new Option<string[]>("--lora") { Description = "LoRA file to merge, or FILE:STRENGTH; may be given more than once" };
         var finite = new Option<bool>("--check-finite") { Description = "Look for NaN and infinity in the weights first" };
-        var command = new Command("run", "Evaluate one network on given tensors") { model, input, output, variant, device, threads, exact, force, finite };
+        var command = new Command("run", "Evaluate one network on given tensors") { model, input, output, variant, device, threads, exact, force, lora, finite };
         command.SetAction(p =>
         {
             AtomicFile.Check(p.GetValue(output)!, p.GetValue(force));
             AtomicFile.CheckFolder(p.GetValue(output)!);
-            using var component = Component.Load(p.GetValue(model)!, p.GetValue(variant));
+            using var loras = LoraSet.Open(p.GetValue(lora) ?? []);
+            using var component = Component.Load(p.GetValue(model)!, p.GetValue(variant), loras.Uses);
             if (p.GetValue(finite)) FiniteCheck.Run(component.Checkpoint);
             CommandLine.Note(component.Account.ToString());
+            if (loras.Uses.Count > 0) CommandLine.Note($"{component.Checkpoint.Merge!.Count} tensors changed by LoRA");
             using var tensors = Checkpoint.Open(p.GetValue(input)!);
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
             SafetensorsWriter.Write(p.GetValue(output)!, Component.Run(component, tensors, opened), null, p.GetValue(force));

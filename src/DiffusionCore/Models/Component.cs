@@ -30,8 +30,10 @@ public sealed class Component : IDisposable
     public Checkpoint Checkpoint => checkpoint;
 
     /// <param name="folder">Holds config.json and the weights.</param>
+    /// <param name="loras">Merged into the weights as they are read; their files must stay open as long as the component.</param>
+    /// <param name="component">What LoRAs call it, where the class does not say: text_encoder_2.</param>
     /// <exception cref="ModelFileException">Something is missing or does not fit.</exception>
-    public static Component Load(string folder, string? variant = null)
+    public static Component Load(string folder, string? variant = null, IReadOnlyList<LoraUse>? loras = null, string? component = null)
     {
         if (!Directory.Exists(folder)) throw new ModelFileException(folder, null, File.Exists(folder) ? "is a file; expected a component folder with config.json" : "there is no such folder");
         string configPath = System.IO.Path.Combine(folder, "config.json");
@@ -41,6 +43,7 @@ public sealed class Component : IDisposable
         var checkpoint = Checkpoint.Open(folder, variant);
         try
         {
+            if (loras is { Count: > 0 }) checkpoint.Merge = new LoraMerge(checkpoint, component ?? entry.Label, loras);
             var scope = WeightScope.Of(checkpoint, entry.Label);
             var network = entry.Create(scope, config);
             scope.ThrowIfIncomplete();

@@ -71,21 +71,29 @@ public sealed class Checkpoint : IDisposable
         return found;
     }
 
+    /// <summary>What is added to tensors as they are read; null for nothing.</summary>
+    public LoraMerge? Merge { get; set; }
+
     /// <summary>The file that holds a tensor.</summary>
     public SafetensorsFile FileOf(string name) => tensors[name].File;
 
     public void Read(string name, Span<byte> dst)
     {
         var (file, entry, transposed) = tensors[name];
-        if (!transposed)
+        if (transposed)
+        {
+            var stored = new byte[entry.Bytes];
+            file.Read(entry, stored);
+            TensorView.Transpose(stored, entry.Dims, entry.Type.Bits() / 8, dst);
+        }
+        else
         {
             file.Read(entry, dst);
-            return;
         }
 
-        var stored = new byte[entry.Bytes];
-        file.Read(entry, stored);
-        TensorView.Transpose(stored, entry.Dims, entry.Type.Bits() / 8, dst);
+        if (Merge is null) return;
+        TryGet(name, out var seen);
+        Merge.Apply(name, seen, dst);
     }
 
     public void Dispose()

@@ -1,0 +1,108 @@
+using System.Numerics;
+using DiffusionCore.Runtime;
+
+namespace DiffusionCore.Weights;
+
+/// <summary>A LoRA and how much of it.</summary>
+public sealed record LoraUse(LoraFile File, double Strength = 1);
+
+/// <summary>
+/// Adds LoRAs to the weights of one component as they are read: W + sum of strength * alpha/rank * up * down, summed in F32 and rounded once to the
+/// stored type. A tensor that no LoRA changes, or only LoRAs of strength 0, keeps every byte.
+/// </summary>
+public sealed class LoraMerge
+{
+    private const int NamesShown = 3;
+
+    private readonly Dictionary<string, List<(LoraFile File, LoraModule Module, float Factor)>> changes = new(StringComparer.Ordinal);
+
+    /// <param name="checkpoint">Of the component.</param>
+    /// <param name="component">unet, transformer, text_encoder, text_encoder_2, text_encoder_3. Modules of other components are passed over.</param>
+    /// <exception cref="ModelFileException">A module has no place in the component, or another shape: the LoRA was made for another model.</exception>
+    /// <exception cref="UsageException">A strength is not a number.</exception>
+    public LoraMerge(Checkpoint checkpoint, string component, IReadOnlyList<LoraUse> loras)
+    {
+        var places = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (string key in checkpoint.Names)
+            if (key.EndsWith(".weight", StringComparison.Ordinal)) places[key[..^".weight".Length].Replace('.', '_')] = key;
+        foreach (var (file, strength) in loras)
+        {
+            if (!double.IsFinite(strength)) throw new UsageException($"{file.Path}: strength {strength}: expected a number");
+            var modules = file.Modules.Where(m => LoraNames.SameComponent(component, m.Component)).ToArray();
+            var lost = new List<LoraModule>();
+            foreach (var module in modules)
+            {
+                if (!places.TryGetValue(module.Module, out string? key) && (LoraNames.FromAuthors(module.Module) is not { } renamed || !places.TryGetValue(renamed, out key)))
+                {
+                    lost.Add(module);
+                    continue;
+                }
+
+                checkpoint.TryGet(key, out var target);
+                CheckShape(file, module, target, component);
+                if (strength == 0) continue;
+                if (!changes.TryGetValue(key, out var list)) changes[key] = list = [];
+                list.Add((file, module, (float)(strength * module.Scale)));
+            }
+
+            if (lost.Count == 0) continue;
+            string names = string.Join(", ", lost.Take(NamesShown).Select(m => $"{m.Module} (down {Text(m.Down)}, up {Text(m.Up)})"));
+            throw new ModelFileException(
+                file.Path, $"{component}.{lost[0].Module}",
+                $"has no place in {checkpoint.Path}, with {lost.Count} of {modules.Length} modules in all: {names}{(lost.Count > NamesShown ? $" and {lost.Count - NamesShown} more" : "")}; the LoRA was made for another model");
+        }
+    }
+
+    /// <summary>Tensors that are changed.</summary>
+    public int Count => changes.Count;
+
+    /// <summary>Changes a tensor's bytes, just read, in place.</summary>
+    internal void Apply(string name, TensorEntry entry, Span<byte> bytes)
+    {
+        if (!changes.TryGetValue(name, out var list)) return;
+        var type = entry.Type.ToDType() is { } t && t.IsFloat() ? t : throw new ModelFileException(list[0].File.Path, name, $"cannot be added to weights stored as {entry.Type.FileName()}");
+        int rows = checked((int)entry.Dims[0]), width = checked((int)(entry.Dims.Aggregate(1L, (p, d) => p * d) / rows));
+        var sum = new float[rows * width];
+        foreach (var (file, module, factor) in list) Accumulate(file.Read(module.Up), file.Read(module.Down), (int)module.Rank, factor, sum, width);
+        int bytesPerRow = bytes.Length / rows;
+        for (int r = 0; r < rows; r++)
+        {
+            var row = bytes.Slice(r * bytesPerRow, bytesPerRow);
+            double[] values = Interpreter.FromBytes(row, type);
+            for (int i = 0; i < width; i++) values[i] = type == DType.F64 ? values[i] + sum[r * width + i] : (float)values[i] + sum[r * width + i];
+            Interpreter.ToBytes(values, type, row);
+        }
+    }
+
+    // sum[o, i] += factor * up[o, r] * down[r, i], by FMA over r in order: the same numbers whatever the vector's width.
+    private static void Accumulate(float[] up, float[] down, int rank, float factor, float[] sum, int width)
+    {
+        for (int o = 0; o < up.Length / rank; o++)
+        {
+            var dst = sum.AsSpan(o * width, width);
+            for (int r = 0; r < rank; r++)
+            {
+                float u = factor * up[o * rank + r];
+                var src = down.AsSpan(r * width, width);
+                int i = 0;
+                for (var v = new Vector<float>(u); i + Vector<float>.Count <= width; i += Vector<float>.Count)
+                    Vector.FusedMultiplyAdd(v, new Vector<float>(src[i..]), new Vector<float>(dst[i..])).CopyTo(dst[i..]);
+                for (; i < width; i++) dst[i] = MathF.FusedMultiplyAdd(u, src[i], dst[i]);
+            }
+        }
+    }
+
+    private static void CheckShape(LoraFile file, LoraModule module, TensorEntry target, string component)
+    {
+        ReadOnlySpan<long> weight = Squeezed(target.Dims), down = Squeezed(module.Down.Dims);
+        if (weight.Length >= 2 && weight[0] == module.Up.Dims[0] && weight[1..].SequenceEqual(down[1..])) return;
+        throw new ModelFileException(
+            file.Path, $"{component}.{module.Module}",
+            $"has down {Text(module.Down)} and up {Text(module.Up)}; the model's {target.Name} is {Text(target)}; the LoRA was made for another model");
+    }
+
+    // A 1x1 convolution is a matrix.
+    private static ReadOnlySpan<long> Squeezed(long[] dims) => dims.Length == 4 && dims[2] == 1 && dims[3] == 1 ? dims.AsSpan(0, 2) : dims;
+
+    private static string Text(TensorEntry entry) => $"[{string.Join(", ", entry.Dims)}]";
+}
