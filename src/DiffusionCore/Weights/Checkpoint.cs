@@ -91,9 +91,7 @@ public sealed class Checkpoint : IDisposable
             file.Read(entry, dst);
         }
 
-        if (Merge is null) return;
-        TryGet(name, out var seen);
-        Merge.Apply(name, seen, dst);
+        Merge?.Apply(name, entry, dst);
     }
 
     public void Dispose()
