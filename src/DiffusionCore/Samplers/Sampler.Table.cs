@@ -18,6 +18,7 @@ public static partial class Sampler
         // The class by its own name does what its configuration says.
         new("dpm-multistep", [DpmSolverMultistep.Class], DpmSolverMultistep.Plan) { TakesLevels = true, Own = true },
         new("dpm-singlestep", [DpmSolverSinglestep.Class], DpmSolverSinglestep.Plan) { TakesLevels = true, TakesSpacings = false },
+        new("dpm-sde", [DpmSolverSde.Class], DpmSolverSde.Plan) { TakesLevels = true },
         new("dpm-inverse", [DpmSolverMultistep.InverseClass], DpmSolverMultistep.Inverse) { TakesLevels = true },
         new("ddim-inverse", [DdimInverse.Class], DdimInverse.Plan),
         new("pndm", [Pndm.Class], Pndm.Plan) { Own = true },

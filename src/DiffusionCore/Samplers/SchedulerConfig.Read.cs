@@ -12,7 +12,7 @@ public sealed partial record SchedulerConfig
     /// <exception cref="ModelFileException">A field is of the wrong type, out of range or unknown.</exception>
     public static SchedulerConfig Read(ConfigFile f)
     {
-        string name = f.GetWord("_class_name", null, [.. Classes, .. BetaClasses]);
+        string name = f.GetWord("_class_name", null, Classes);
         double[]? trained = f.GetOptionalDoubles("trained_betas");
         for (int i = 0; i < trained?.Length; i++) Between0And1(f, $"trained_betas[{i}]", trained[i]);
         var config = Solvers(f, Noise(f, name) with { TrainedBetas = trained });
@@ -26,7 +26,7 @@ public sealed partial record SchedulerConfig
     private static SchedulerConfig Noise(ConfigFile f, string name)
     {
         bool scaled = name is Lcm.Class or Tcd.Class or CogVideoX.DdimClass or CogVideoX.DpmClass;
-        bool narrow = scaled || name is Heun.Class or Kdpm2.Class or Kdpm2.AncestralClass or "DPMSolverSDEScheduler";
+        bool narrow = scaled || name is Heun.Class or Kdpm2.Class or Kdpm2.AncestralClass or DpmSolverSde.Class;
         bool flow = name is FlowMatch.EulerClass or FlowMatch.HeunClass or FlowMatch.LcmClass;
         return new SchedulerConfig
         {

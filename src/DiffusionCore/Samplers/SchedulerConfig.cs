@@ -11,9 +11,6 @@ public sealed partial record SchedulerConfig
     /// <summary>Classes that can be sampled as the file says.</summary>
     public static readonly string[] Classes = [.. Sampler.ClassNames];
 
-    // Classes on the same betas whose own samplers are not here.
-    private static readonly string[] BetaClasses = ["DPMSolverSDEScheduler"];
-
     /// <summary>The file, for errors; empty where the configuration was made in code.</summary>
     public string Path { get; init; } = "";
 

@@ -54,7 +54,6 @@ public sealed class SchedulerConfigTests
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver"}""", "final_sigmas_type")]
     [InlineData("""{"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min", "solver_order": 3}""", "solver_order")]
     [InlineData("""{"_class_name": "DDPMScheduler", "variance_type": "fixed_large_log"}""", "variance_type")]
-    [InlineData("""{"_class_name": "DPMSolverSDEScheduler"}""", "_class_name")]
     [InlineData("""{"_class_name": "PNDMScheduler", "prediction_type": "sample"}""", "prediction_type")]
     [InlineData("""{"_class_name": "UniPCMultistepScheduler", "predict_x0": false}""", "final_sigmas_type")]
     [InlineData("""{"_class_name": "UniPCMultistepScheduler", "solver_type": "bh1"}""", "final_sigmas_type")]
@@ -171,7 +170,7 @@ public sealed class SchedulerConfigTests
     public void Every_class_can_be_named()
     {
         foreach (string name in SchedulerConfig.Classes) Assert.NotEmpty(Sampler.Plan(new SchedulerConfig(), new SamplerOptions { Steps = 10, Shift = 1 }, name).Evaluations);
-        Assert.Equal(32, SchedulerConfig.Classes.Length);
+        Assert.Equal(33, SchedulerConfig.Classes.Length);
     }
 
     [Fact]

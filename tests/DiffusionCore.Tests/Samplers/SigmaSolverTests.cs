@@ -48,6 +48,22 @@ public sealed class SigmaSolverTests
     }
 
     [Fact]
+    public void The_sde_solver_takes_both_noises_from_the_start_of_the_step()
+    {
+        var plan = Sampler.Plan(new SchedulerConfig(), new SamplerOptions { Sigmas = [4, 1, 0] }, "DPMSolverSDEScheduler");
+        var (first, second, last) = (plan.Evaluations[0], plan.Evaluations[1], plan.Evaluations[2]);
+        Assert.Equal(0.25, first.X, 1e-6);                                 // 4 to 2: down 1, up sqrt(3)
+        Assert.Equal(Math.Sqrt(3), first.N, 1e-6);
+        Assert.Equal(2, second.Sigma, 1e-12);
+        Assert.Equal(0, second.X);
+        Assert.Equal(0.9375, second.D, 1e-6);                              // 4 to 1: down 1/4, up sqrt(15)/4
+        Assert.Equal(0.0625, second.History.Single().Coefficient, 1e-6);
+        Assert.Equal(Math.Sqrt(15) / 4, second.N, 1e-6);
+        Assert.Equal([(4.0, 2.0), (4.0, 1.0)], plan.Evaluations.Take(2).Select(e => (e.NoiseInterval!.Value.From, Math.Round(e.NoiseInterval.Value.To, 12))));
+        Assert.Equal((0, 1, 0), (last.X, last.D, last.N));
+    }
+
+    [Fact]
     public void Kdpm2_ancestral_aims_below_the_next_level()
     {
         var second = Sampler.Plan(new SchedulerConfig(), Levels, "kdpm2_ancestral").Evaluations[1];
