@@ -23,6 +23,8 @@ public static class FlowMatch
     private static SamplerPlan Plan(SchedulerConfig config, SamplerOptions options, bool anew, string name)
     {
         double[] sigmas = Levels(config, options), times = [.. sigmas[..^1].Select(s => s * config.TrainSteps)];
+        // Given times are what a distilled network is told; the others are told their shifted levels.
+        if (name == "flow-lcm" && options.Timesteps is { } given) times = given;
         var evaluations = new List<Evaluation>();
         for (int i = options.SkipSteps; i < times.Length; i++)
         {

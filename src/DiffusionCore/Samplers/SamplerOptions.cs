@@ -79,7 +79,7 @@ public sealed record SamplerOptions
         if (Shift is { } shift && !double.IsFinite(shift)) throw new UsageException($"shift: expected a finite number, found {shift}");
         if (JumpLength < 1 || JumpSamples < 1) throw new UsageException($"jump: expected 1 or more steps and samples, found {JumpLength} and {JumpSamples}");
         if (SkipSteps < 0) throw new UsageException($"skipped steps: expected 0 or more, found {SkipSteps}");
-        CheckFalling(Timesteps, "timesteps", 0, config.TrainSteps - 1);
+        CheckFalling(Timesteps, "timesteps", 0, config.Prediction == Prediction.Flow ? config.TrainSteps : config.TrainSteps - 1);
         CheckFalling(Sigmas, "sigmas", 0, double.MaxValue);
         if (Sigmas is { Length: 1 }) throw new UsageException("sigmas: expected at least 2, a noise level and the final one, found 1");
         if (!(Churn >= 0 && ChurnNoise >= 0)) throw new UsageException(FormattableString.Invariant($"churn: expected 0 or more, found {Churn} with noise {ChurnNoise}"));

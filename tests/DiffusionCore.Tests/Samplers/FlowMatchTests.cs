@@ -55,6 +55,15 @@ public sealed class FlowMatchTests
     }
 
     [Fact]
+    public void Given_timesteps_are_fractions_of_the_training()
+    {
+        var options = new SamplerOptions { Timesteps = [1000, 500], Steps = 2 };
+        Assert.Equal([1, 0.75, 0], Sampler.Plan(Flow with { Shift = 3 }, options).Sigmas!);
+        Assert.Equal([1000, 750], Sampler.Plan(Flow with { Shift = 3 }, options).Timesteps);
+        Assert.Equal([1000, 500], Sampler.Plan(Flow with { ClassName = "FlowMatchLCMScheduler", Shift = 3 }, options).Timesteps);
+    }
+
+    [Fact]
     public void Levels_are_stretched_to_their_terminal_and_inverted()
     {
         Assert.Equal(0.1, Sampler.Plan(Flow with { ShiftTerminal = 0.1 }, new SamplerOptions { Steps = 5 }).Sigmas![4], 1e-12);
