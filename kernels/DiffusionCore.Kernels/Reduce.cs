@@ -5,7 +5,7 @@ namespace DiffusionCore.Kernels;
 
 /// <summary>
 /// Reductions over a group by a tree in shared memory: the order depends on the group's size alone. Every thread of the group must call, and gets the
-/// result. The kernel allocates the array, because an allocation in an inlined helper would be made once per call.
+/// result. On OpenCL ILGPU writes its barriers with the flag for global memory alone; devices seen so far order shared memory there too. The kernel allocates the array, because an allocation in an inlined helper would be made once per call.
 /// </summary>
 public static class Reduce
 {

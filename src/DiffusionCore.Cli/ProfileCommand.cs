@@ -33,7 +33,7 @@ internal static class ProfileCommand
                     Classes = folder.Classes is { NullClass: null } ? [0] : [], Width = wanted?.Width, Height = wanted?.Height, Options = new SamplerOptions { Steps = 1 },
                 },
                 p.GetValue(batch));
-            var profile = Measure(session, p.GetValue(repeats), cancellation);
+            var profile = Measure(opened, session, p.GetValue(repeats), cancellation);
             var peak = opened.MeasurePeak();
             if (p.GetValue(json)) Json(profile, peak, session);
             else Text(profile, peak, session);
@@ -57,7 +57,7 @@ internal static class ProfileCommand
         return sorted[sorted.Length / 2];
     }
 
-    private static Profile Measure(DenoiseSession session, int repeats, CancellationToken cancellation)
+    private static Profile Measure(Device device, DenoiseSession session, int repeats, CancellationToken cancellation)
     {
         session.Start(new DenoiseStart { Seeds = [.. Enumerable.Range(0, session.Images).Select(i => (ulong)i)] });
         session.Executable.Run(Rate.Step);
@@ -69,8 +69,10 @@ internal static class ProfileCommand
         {
             // In turn, so that a drift of the machine's speed meets both alike.
             cancellation.ThrowIfCancellationRequested();
+            device.Synchronize();
             long start = Stopwatch.GetTimestamp();
             session.Executable.Run(Rate.Step);
+            device.Synchronize();
             wall[r] = Stopwatch.GetElapsedTime(start).TotalSeconds;
             Array.Clear(one);
             session.Executable.RunTimed(Rate.Step, one);

@@ -6,7 +6,7 @@ using Device = DiffusionCore.Runtime.Device;
 
 namespace DiffusionCore.Gpu;
 
-/// <summary>A CUDA or OpenCL device, or ILGPU's CPU accelerator: one context and one accelerator, used from one thread at a time.</summary>
+/// <summary>A CUDA or OpenCL device, or ILGPU's CPU accelerator: one context and one accelerator, used from one thread at a time, which may change.</summary>
 public sealed class IlgpuDevice : Device
 {
     private const int Alignment = 64;
@@ -43,6 +43,9 @@ public sealed class IlgpuDevice : Device
 
     public DeviceKind Kind => entry.Kind;
 
+    /// <summary>False for a CPU behind OpenCL and for ILGPU's CPU accelerator.</summary>
+    public bool IsGpu => entry.IsGpu;
+
     public override long MemoryBytes => entry.MemoryBytes;
 
     /// <summary>Bytes allocated here and not freed.</summary>
@@ -64,6 +67,7 @@ public sealed class IlgpuDevice : Device
         if (src.Length == 0) return;
         try
         {
+            Accelerator.Bind();
             buffer.View.SubView(0, src.Length).CopyFromCPU(Accelerator.DefaultStream, src);
             Accelerator.DefaultStream.Synchronize();
         }
@@ -80,6 +84,7 @@ public sealed class IlgpuDevice : Device
         if (dst.Length == 0) return;
         try
         {
+            Accelerator.Bind();
             buffer.View.SubView(0, dst.Length).CopyToCPU(Accelerator.DefaultStream, dst);
             Accelerator.DefaultStream.Synchronize();
         }
@@ -108,10 +113,11 @@ public sealed class IlgpuDevice : Device
         context.Dispose();
     }
 
-    internal void Synchronize()
+    public override void Synchronize()
     {
         try
         {
+            Accelerator.Bind();
             Accelerator.DefaultStream.Synchronize();
         }
         catch (Exception e) when (IlgpuErrors.IsDevice(e))
@@ -127,6 +133,7 @@ public sealed class IlgpuDevice : Device
         if (whole > MemoryBytes - AllocatedBytes) throw OutOfMemory(what, bytes, null);
         try
         {
+            Accelerator.Bind();
             var memory = Accelerator.Allocate1D<byte>(whole);
             Interlocked.Add(ref allocated, whole);
             memory.MemSetToZero();

@@ -99,6 +99,7 @@ internal sealed class IlgpuExecutable : Executable
         int at = 0;
         try
         {
+            device.Accelerator.Bind();
             for (; at < list.Length; at++) list[at]();
         }
         catch (Exception e) when (IlgpuErrors.IsDevice(e))

@@ -30,6 +30,7 @@ internal sealed class IlgpuSamplerStep(IlgpuDevice device) : IDisposable
         };
         try
         {
+            device.Accelerator.Bind();
             if (s.LangevinRatio > 0)
             {
                 Langevin(s, a);

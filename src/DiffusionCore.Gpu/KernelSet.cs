@@ -89,9 +89,11 @@ internal sealed class KernelSet(IlgpuDevice device)
 
     public Action<KernelConfig, ArrayView<float>, int, float, float> PeakMultiplyAdd => Get(PeakKernels.MultiplyAdd, a => Accelerator.LoadStreamKernel(a));
 
-    public Action<KernelConfig, ArrayView<Float4>, ArrayView<float>, int> PeakRead => Get(PeakKernels.Read, a => Accelerator.LoadStreamKernel(a));
+    public Action<KernelConfig, ArrayView<float>, int, float, float> PeakMultiplyAddRun => Get(PeakKernels.MultiplyAddRun, a => Accelerator.LoadStreamKernel(a));
 
-    public Action<KernelConfig, ArrayView<Float4>, ArrayView<Float4>, int> PeakCopy => Get(PeakKernels.Copy, a => Accelerator.LoadStreamKernel(a));
+    public Action<KernelConfig, ArrayView<Float4>, ArrayView<float>, int, int, int> PeakRead => Get(PeakKernels.Read, a => Accelerator.LoadStreamKernel(a));
+
+    public Action<KernelConfig, ArrayView<Float4>, ArrayView<Float4>, int, int, int> PeakCopy => Get(PeakKernels.Copy, a => Accelerator.LoadStreamKernel(a));
 
     private Accelerator Accelerator => device.Accelerator;
 

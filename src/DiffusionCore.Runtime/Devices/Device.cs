@@ -57,6 +57,11 @@ public abstract class Device : IDisposable
     /// <summary>One sampler update over a whole batch of latents, in one pass.</summary>
     public abstract void RunSamplerStep(in SamplerStepArguments arguments);
 
+    /// <summary>Waits until everything asked of the device is done: runs may return before that. A download waits by itself.</summary>
+    public virtual void Synchronize()
+    {
+    }
+
     /// <summary>Measures the roofs; takes about a second. The result is kept.</summary>
     public abstract Peak MeasurePeak();
 
