@@ -89,13 +89,22 @@ public static unsafe class FewOutputs
         for (int column = 0; column < s.OutWidth; column += Pixels)
         {
             int count = Math.Min(Pixels, s.OutWidth - column);
-            switch (s.Outputs)
+            // Sixteen sums need the registers of AVX-512; elsewhere the outputs take turns, each by the same chain.
+            if (typeof(V) != typeof(Simd16Avx512))
             {
-                case 1: Sums<V>(*a, image, row, column, sums, pixels, false, false, false); break;
-                case 2: Sums<V>(*a, image, row, column, sums, pixels, true, false, false); break;
-                case 3: Sums<V>(*a, image, row, column, sums, pixels, true, true, false); break;
-                default: Sums<V>(*a, image, row, column, sums, pixels, true, true, true); break;
+                for (int o = 0; o < s.Outputs; o++) Sums<V>(*a, image, row, column, a->Weights + (long)o * taps * s.Channels, sums + o, pixels, false, false, false);
             }
+            else
+            {
+                switch (s.Outputs)
+                {
+                    case 1: Sums<V>(*a, image, row, column, a->Weights, sums, pixels, false, false, false); break;
+                    case 2: Sums<V>(*a, image, row, column, a->Weights, sums, pixels, true, false, false); break;
+                    case 3: Sums<V>(*a, image, row, column, a->Weights, sums, pixels, true, true, false); break;
+                    default: Sums<V>(*a, image, row, column, a->Weights, sums, pixels, true, true, true); break;
+                }
+            }
+
 
             for (int j = 0; j < count; j++) places[j] = (long)item * s.OutWidth + column + j;
             TileEpilogue.Store<V>(
@@ -105,7 +114,7 @@ public static unsafe class FewOutputs
 
     // Four pixels of a row by all outputs; pixels beyond the row read zeros.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Sums<V>(in Arguments a, int image, int row, int column, float* sums, float** pixels, bool two, bool three, bool four)
+    private static void Sums<V>(in Arguments a, int image, int row, int column, float* w, float* sums, float** pixels, bool two, bool three, bool four)
         where V : unmanaged, ISimd16<V>
     {
         ref readonly var s = ref a.Shape;
@@ -113,7 +122,6 @@ public static unsafe class FewOutputs
         V p0 = zero, p1 = zero, p2 = zero, p3 = zero, q0 = zero, q1 = zero, q2 = zero, q3 = zero;
         V r0 = zero, r1 = zero, r2 = zero, r3 = zero, t0 = zero, t1 = zero, t2 = zero, t3 = zero;
         nint channels = s.Channels, output = channels * s.KernelH * s.KernelW;
-        float* w = a.Weights;
         for (int i = 0; i < s.KernelH; i++)
         {
             int y = row - s.PadTop + i;
