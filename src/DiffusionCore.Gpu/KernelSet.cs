@@ -27,6 +27,11 @@ internal sealed class KernelSet(IlgpuDevice device)
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, NormKernels.GroupShape> GroupNorm =>
         Get(NormKernels.GroupNorm, a => Accelerator.LoadStreamKernel(a));
 
+    public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, int, int, int, int, int> GroupMoments => Get(SharedNormKernels.Moments, a => Accelerator.LoadStreamKernel(a));
+
+    public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, int, int, int, int, int, float, int> GivenGroupNorm =>
+        Get(SharedNormKernels.Given, a => Accelerator.LoadStreamKernel(a));
+
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, int, int, float> LayerNorm => Get(NormKernels.LayerNorm, a => Accelerator.LoadStreamKernel(a));
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, int, int, float, int> RmsNorm => Get(NormKernels.RmsNorm, a => Accelerator.LoadStreamKernel(a));

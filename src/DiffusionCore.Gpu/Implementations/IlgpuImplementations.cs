@@ -17,6 +17,8 @@ internal static class IlgpuImplementations
             MatMulOp => new IlgpuMatMul(),
             AttentionOp => new IlgpuAttention(),
             GroupNormOp or FusedGroupNormOp => new IlgpuGroupNorm(),
+            GroupMomentsOp => new IlgpuGroupMoments(),
+            GivenGroupNormOp => new IlgpuGivenGroupNorm(),
             LayerNormOp => new IlgpuLayerNorm(),
             RmsNormOp => new IlgpuRmsNorm(),
             SoftmaxOp => new IlgpuSoftmax(),

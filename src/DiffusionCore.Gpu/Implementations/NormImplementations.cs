@@ -76,3 +76,37 @@ internal sealed class IlgpuSoftmax : IlgpuImplementation
 
     protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
 }
+
+internal sealed class IlgpuGroupMoments : IlgpuImplementation
+{
+    public override string Name => "group-per-set";
+
+    public override Action Build(IlgpuBuild build)
+    {
+        if (build.Count == 0) return Nothing;
+        var op = (GroupMomentsOp)build.Op;
+        var s = build.Shape(0);
+        int height = (int)s[1], width = (int)s[2], channels = (int)s[3];
+        var (config, kernel, x, area, y) = (build.Device.PerGroup(s[0] * op.Groups), build.Kernels.GroupMoments, build.Operand(0), build.Operand(1), build.Output());
+        return () => kernel(config, x.Floats, area.Floats, y.Floats, height, width, channels, op.Groups, op.Scale);
+    }
+
+    protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+}
+
+internal sealed class IlgpuGivenGroupNorm : IlgpuImplementation
+{
+    public override string Name => "elementwise";
+
+    public override Action Build(IlgpuBuild build)
+    {
+        if (build.Count == 0) return Nothing;
+        var op = (GivenGroupNormOp)build.Op;
+        int count = build.Count, each = (int)(count / build.Shape(0)[0]), channels = (int)build.Shape(0)[-1], activation = Functions.Of(op.Activation);
+        var (config, kernel, x, moments, y) = (build.Device.PerItem(count), build.Kernels.GivenGroupNorm, build.Operand(0), build.Operand(1), build.Output());
+        Slot gamma = op.Core.Affine ? build.Operand(2) : x, beta = op.Core.Affine ? build.Operand(3) : x;
+        return () => kernel(config, x.Floats, moments.Floats, gamma.Floats, beta.Floats, y.Floats, count, each, channels, op.Core.Groups, op.Core.Affine ? 1 : 0, op.Core.Epsilon, activation);
+    }
+
+    protected override string? DeclinesTypes(Node node, ReadOnlySpan<TensorType> operands) => NeedsF32(node, operands);
+}
