@@ -30,6 +30,9 @@ internal static class GenerateCommand
         var mask = new Option<string?>("--mask") { Description = "PNG or JPEG of --init's size: white is made anew, black stays" };
         var vae = new Option<string?>("--vae") { Description = "First stage in place of the model's own: a component folder" };
         var tokenizer = new Option<string?>("--tokenizer") { Description = "Tokenizer folder, for a model without one" };
+        var prediction = new Option<string?>("--prediction") { Description = "epsilon or v_prediction, for a single file that does not tell" };
+        var lora = new Option<string[]>("--lora") { Description = "LoRA file to merge, or FILE:STRENGTH; may be given more than once" };
+        var tiling = new Option<bool>("--vae-tiling") { Description = "Decode in tiles: less memory, more time" };
         var control = new Option<string[]>("--control-net") { Description = "ControlNet folder; with several, one --control-image for each", AllowMultipleArgumentsPerToken = false };
         var hint = new Option<string[]>("--control-image") { Description = "What the ControlNet reads: an image of the size that is made", AllowMultipleArgumentsPerToken = false };
         var controlScale = CliOptions.Real("--control-scale", "Multiplies what the ControlNets add", 1, -10, 10);
@@ -60,14 +63,14 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, prompt, negative, syntax, init, strength, mask, vae, tokenizer, control, hint, controlScale, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
+            model, prompt, negative, syntax, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         command.SetAction(p =>
         {
             string path = ModelLocator.Resolve(p.GetValue(model));
             using var folder = ModelFolder.Load(path, new ModelOptions
             {
-                Variant = p.GetValue(variant), CheckFinite = p.GetValue(finite), Tokenizer = p.GetValue(tokenizer), FirstStage = p.GetValue(vae), ControlNets = p.GetValue(control) ?? [],
+                Variant = p.GetValue(variant), CheckFinite = p.GetValue(finite), Tokenizer = p.GetValue(tokenizer), Prediction = p.GetValue(prediction), Loras = p.GetValue(lora) ?? [], FirstStage = p.GetValue(vae), ControlNets = p.GetValue(control) ?? [],
             });
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             var asked = Classes(folder, p.GetValue(classes));
@@ -82,7 +85,7 @@ internal static class GenerateCommand
                 Variation = p.GetValue(variation) is { } second ? new Variation(CliOptions.ParseSeed(second, "--variation-seed"), p.GetValue(variationStrength)) : null,
                 Prompt = p.GetValue(prompt) ?? "", Negative = p.GetValue(negative), PromptSyntax = Syntax(p.GetValue(syntax)!),
                 Init = SourceImages.Read(p.GetValue(init), colours), Mask = SourceImages.Read(p.GetValue(mask), 1), Strength = p.GetValue(strength),
-                Hints = [.. (p.GetValue(hint) ?? []).Select(f => SourceImages.Read(f, 3)!)], ControlScale = p.GetValue(controlScale),
+                Hints = [.. (p.GetValue(hint) ?? []).Select(f => SourceImages.Read(f, 3)!)], ControlScale = p.GetValue(controlScale), Tiled = p.GetValue(tiling),
                 Guidance = folder.TakesText || asked.Count > 0 ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
                 Options = new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
             };

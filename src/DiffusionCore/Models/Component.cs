@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using DiffusionCore.Json;
 using DiffusionCore.Runtime;
 using DiffusionCore.Weights;
+using DiffusionCore.Weights.SingleFile;
 
 namespace DiffusionCore.Models;
 
@@ -39,15 +40,24 @@ public sealed class Component : IDisposable
         string configPath = System.IO.Path.Combine(folder, "config.json");
         if (!File.Exists(configPath)) throw new ModelFileException(folder, null, "has no config.json; expected a component folder with config.json and safetensors weights");
         var config = ConfigFile.Load(configPath);
-        var entry = NetworkRegistry.Find(config);
-        var checkpoint = Checkpoint.Open(folder, variant);
+        return Load(folder, config, Checkpoint.Open(folder, variant), loras, component);
+    }
+
+    /// <summary>A network of a single file, seen through its view.</summary>
+    /// <exception cref="ModelFileException">Something is missing or does not fit.</exception>
+    public static Component Of(SingleFileComponent part, IReadOnlyList<LoraUse>? loras = null) => Load(part.Config.Path, part.Config, part.Weights, loras, part.Name);
+
+    // Takes the checkpoint over, also where it fails.
+    private static Component Load(string path, ConfigFile config, Checkpoint checkpoint, IReadOnlyList<LoraUse>? loras, string? component)
+    {
         try
         {
+            var entry = NetworkRegistry.Find(config);
             if (loras is { Count: > 0 }) checkpoint.Merge = new LoraMerge(checkpoint, component ?? entry.Label, loras);
             var scope = WeightScope.Of(checkpoint, entry.Label);
             var network = entry.Create(scope, config);
             scope.ThrowIfIncomplete();
-            return new Component(folder, config, checkpoint, network, scope.Account());
+            return new Component(path, config, checkpoint, network, scope.Account());
         }
         catch
         {

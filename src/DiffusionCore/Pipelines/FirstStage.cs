@@ -11,7 +11,10 @@ internal sealed class FirstStage : IDisposable
     private readonly Device device;
     private readonly IFirstStage network;
     private readonly WeightStore encoderWeights, decoderWeights;
+    private const int WholeTile = 64, SmallTile = 32, TiledDoublings = 2;
+
     private (int Height, int Width, PreparedNetwork Network)? encoder, decoder;
+    private TiledDecoder? tiles;
 
     public FirstStage(Device device, IFirstStage network)
     {
@@ -54,28 +57,69 @@ internal sealed class FirstStage : IDisposable
     }
 
     /// <param name="latent">[h, w, LatentChannels].</param>
+    /// <param name="tiled">Whether to decode in tiles, which takes less memory and more time. Where the whole does not fit it is done anyway and said.</param>
     /// <returns>[h*Factor, w*Factor, ImageChannels], nominally in [-1, 1].</returns>
     /// <exception cref="NonFiniteException">The image is not finite.</exception>
-    public float[] Decode(ReadOnlySpan<float> latent, int height, int width, MemoryBudget budget)
+    /// <exception cref="MemoryException">Not even tiles fit.</exception>
+    public float[] Decode(ReadOnlySpan<float> latent, int height, int width, MemoryBudget budget, bool tiled = false, Action<string>? note = null, CancellationToken cancellation = default)
     {
-        if (decoder is not { } d || d.Height != height || d.Width != width)
+        string what = $"decoding an image of {width * network.Factor}x{height * network.Factor}";
+        if (!tiled && (tiles is null || tiles.Plan.Height != height || tiles.Plan.Width != width))
         {
-            decoder?.Network.Dispose();
-            decoder = null;
-            var plan = device.Plan(RecordDecoder(network, height, width));
-            budget.Check(plan, decoderWeights, 0, $"decoding an image of {width * network.Factor}x{height * network.Factor}");
-            decoder = d = (height, width, new PreparedNetwork(device, plan, decoderWeights));
+            if (decoder is not { } d || d.Height != height || d.Width != width)
+            {
+                decoder?.Network.Dispose();
+                decoder = null;
+                var plan = device.Plan(RecordDecoder(network, height, width));
+                if (budget.Fits(plan, decoderWeights, 0) || !CanTile(height, width))
+                {
+                    budget.Check(plan, decoderWeights, 0, what);
+                    decoder = (height, width, new PreparedNetwork(device, plan, decoderWeights));
+                }
+                else
+                {
+                    note?.Invoke($"{what} at once needs {plan.ArenaBytes / 1e6:F0} MB; decoding in tiles instead, in more time");
+                }
+            }
+
+            if (decoder is { } whole)
+            {
+                whole.Network.Set(Latent, latent);
+                whole.Network.Run();
+                return whole.Network.Output(Image, "decoded image");
+            }
         }
 
-        d.Network.Set(Latent, latent);
-        d.Network.Run();
-        return d.Network.Output(Image, "decoded image");
+        return DecodeTiles(latent, height, width, budget, what, cancellation);
+    }
+
+    private bool CanTile(int height, int width) => network.Factor > 1 && Math.Max(height, width) > SmallTile;
+
+    private float[] DecodeTiles(ReadOnlySpan<float> latent, int height, int width, MemoryBudget budget, string what, CancellationToken cancellation)
+    {
+        if (tiles is null || tiles.Plan.Height != height || tiles.Plan.Width != width)
+        {
+            tiles?.Dispose();
+            tiles = null;
+            int doublings = Math.Min(TiledDoublings, int.Log2(network.Factor));
+            if (doublings < 1) throw new UsageException("tiles: this first stage does not change the resolution, so there is nothing to decode in tiles");
+            var plan = new TiledPlan(device, network, height, width, new TilingOptions(Math.Max(height, width) > WholeTile ? WholeTile : SmallTile, Doublings: doublings));
+            budget.Check(plan.Bytes, Math.Max(decoderWeights.Bytes, MemoryBudget.WeightBytes(plan.Head.Graph) + MemoryBudget.WeightBytes(plan.Tile.Graph)), what + " in tiles");
+            tiles = new TiledDecoder(device, plan, decoderWeights);
+        }
+
+        var image = new float[height * width * network.Factor * network.Factor * network.ImageChannels];
+        tiles.Decode(latent, image, cancellation);
+        for (int i = 0; i < image.Length; i++)
+            if (!float.IsFinite(image[i])) throw new NonFiniteException("decoded image", i);
+        return image;
     }
 
     public void Dispose()
     {
         encoder?.Network.Dispose();
         decoder?.Network.Dispose();
+        tiles?.Dispose();
         encoderWeights.Dispose();
         decoderWeights.Dispose();
     }

@@ -70,7 +70,7 @@ public sealed class GeneratePipeline : IDisposable
             for (int i = 0; i < images; i++)
             {
                 cancellation.ThrowIfCancellationRequested();
-                byte[] pixels = Pixels(latents.Slice(i * session.Elements, session.Elements), session, budget);
+                byte[] pixels = Pixels(latents.Slice(i * session.Elements, session.Elements), session, request, cancellation);
                 ulong seed = request.Noise.Seeds == SeedMode.Batch ? request.Seed : seeds[i];
                 finished(new GeneratedImage(first + i, seed, request.Classes.Count > 0 ? labels[i] : null, width, height, Model.ImageChannels, pixels));
             }
@@ -184,11 +184,11 @@ public sealed class GeneratePipeline : IDisposable
     }
 
     // [-1, 1] to bytes, to the nearest, halves to even as the peers round.
-    private byte[] Pixels(ReadOnlySpan<float> latent, DenoiseSession session, MemoryBudget budget)
+    private byte[] Pixels(ReadOnlySpan<float> latent, DenoiseSession session, GenerateRequest request, CancellationToken cancellation)
     {
         for (int i = 0; i < latent.Length; i++)
             if (!float.IsFinite(latent[i])) throw new NonFiniteException(firstStage is null ? "denoised image" : "denoised latent", i);
-        var image = firstStage is null ? latent : firstStage.Decode(latent, session.Height, session.Width, budget);
+        var image = firstStage is null ? latent : firstStage.Decode(latent, session.Height, session.Width, Budget(request), request.Tiled, Note, cancellation);
         var pixels = new byte[image.Length];
         for (int i = 0; i < pixels.Length; i++) pixels[i] = (byte)Math.Round(Math.Clamp(image[i] * 0.5f + 0.5f, 0, 1) * 255);
         return pixels;

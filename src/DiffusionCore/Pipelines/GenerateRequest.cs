@@ -68,6 +68,9 @@ public sealed record GenerateRequest
 
     public SamplerOptions Options { get; init; } = new();
 
+    /// <summary>Whether latents are decoded in tiles: less memory, more time.</summary>
+    public bool Tiled { get; init; }
+
     /// <summary>Bytes that arenas and weights may take together; null for no limit.</summary>
     public long? MemoryLimit { get; init; }
 }

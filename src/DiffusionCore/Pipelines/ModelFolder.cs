@@ -4,6 +4,7 @@ using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
 using DiffusionCore.Text;
 using DiffusionCore.Weights;
+using DiffusionCore.Weights.SingleFile;
 
 namespace DiffusionCore.Pipelines;
 
@@ -19,16 +20,22 @@ public sealed record ModelOptions
     /// <summary>A tokenizer's folder, for a model that has none of its own.</summary>
     public string? Tokenizer { get; init; }
 
+    /// <summary>epsilon or v_prediction, for a single file that does not tell.</summary>
+    public string? Prediction { get; init; }
+
     /// <summary>A first stage's folder in place of the model's own, such as a tiny autoencoder.</summary>
     public string? FirstStage { get; init; }
+
+    /// <summary>LoRA files to merge into the weights, each with a strength behind a colon where it is not 1.</summary>
+    public IReadOnlyList<string> Loras { get; init; } = [];
 
     /// <summary>Folders of ControlNets.</summary>
     public IReadOnlyList<string> ControlNets { get; init; } = [];
 }
 
 /// <summary>
-/// A model that makes images: a diffusers model folder (model_index.json and a folder per component), or the folder of a U-Net alone. Its parts are
-/// a denoiser and a scheduler, and for latent models a first stage, for text models text encoders.
+/// A model that makes images: a diffusers model folder (model_index.json and a folder per component), the folder of a U-Net alone, or a single
+/// file of Stable Diffusion. Its parts are a denoiser and a scheduler, and for latent models a first stage, for text models text encoders.
 /// </summary>
 public sealed class ModelFolder : IDisposable
 {
@@ -43,6 +50,8 @@ public sealed class ModelFolder : IDisposable
     ];
 
     private readonly List<Component> components = [];
+    private SingleFileModel? singleFile;
+    private LoraSet? loras;
 
     private ModelFolder(string path)
     {
@@ -97,12 +106,15 @@ public sealed class ModelFolder : IDisposable
     public static ModelFolder Load(string path, ModelOptions? options = null)
     {
         options ??= new ModelOptions();
-        if (File.Exists(path)) throw new ModelFileException(path, null, KindOf(path) ?? "is a single file; this version generates from model folders (model_index.json beside unet/ and scheduler/)");
-        if (!Directory.Exists(path)) throw new ModelFileException(path, null, "there is no such model folder");
+        bool single = File.Exists(path);
+        if (single && KindOf(path) is { } other) throw new ModelFileException(path, null, other);
+        if (!single && !Directory.Exists(path)) throw new ModelFileException(path, null, "there is no such model folder");
         var model = new ModelFolder(path);
         try
         {
-            if (ModelIndex.IsIn(path)) model.LoadParts(ModelIndex.Load(path), options);
+            model.loras = LoraSet.Open(options.Loras);
+            if (single) model.LoadSingleFile(options);
+            else if (ModelIndex.IsIn(path)) model.LoadFolder(ModelIndex.Load(path), options);
             else if (File.Exists(System.IO.Path.Combine(path, "config.json"))) model.LoadNetworkAlone(options);
             else throw new ModelFileException(path, null, $"has neither {ModelIndex.FileName} nor config.json; expected a diffusers model folder");
             if (options.CheckFinite)
@@ -119,11 +131,13 @@ public sealed class ModelFolder : IDisposable
     public void Dispose()
     {
         foreach (var component in components) component.Dispose();
+        singleFile?.Dispose();
+        loras?.Dispose();
     }
 
     private void LoadNetworkAlone(ModelOptions options)
     {
-        if (options.ControlNets.Count > 0 || options.FirstStage is not null || options.Tokenizer is not null) throw new UsageException($"{Path} is a network's folder alone: it takes no ControlNet, first stage or tokenizer");
+        if (options.ControlNets.Count + options.Loras.Count > 0 || options.FirstStage is not null || options.Tokenizer is not null) throw new UsageException($"{Path} is a network's folder alone: it takes no ControlNet, LoRA, first stage or tokenizer");
         Network = Open(Path, options.Variant);
         Denoiser = Network.Network is UNet2DModel unet
             ? new ClassDenoiser(unet)
@@ -131,20 +145,38 @@ public sealed class ModelFolder : IDisposable
         Classes = ClassesOf(unet);
     }
 
-    private void LoadParts(ModelIndex index, ModelOptions options)
+    private void LoadFolder(ModelIndex index, ModelOptions options)
     {
         index.Config.GetWord("_class_name", null, Pipelines);
         string schedulerFolder = index.FolderOf("scheduler"), configPath = System.IO.Path.Combine(schedulerFolder, SchedulerFile);
         if (!File.Exists(configPath)) throw new ModelFileException(schedulerFolder, null, $"has no {SchedulerFile}");
         Scheduler = SchedulerConfig.Read(ConfigFile.Load(configPath));
+        LoadParts(
+            new Parts(
+                n => index.Find(n) is not null, n => Open(index.FolderOf(n), options.Variant, n), suffix => options.Tokenizer ?? index.FolderOf("tokenizer" + suffix),
+                index.Config.Has("force_zeros_for_empty_prompt") ? index.Config.GetBool("force_zeros_for_empty_prompt", null) : null),
+            options);
+    }
 
-        string networkName = index.Find("transformer") is not null ? "transformer" : "unet";
-        Network = Open(index.FolderOf(networkName), options.Variant);
-        string? firstStage = options.FirstStage ?? (index.Find("vae") is not null ? index.FolderOf("vae") : index.Find("vqvae") is not null ? index.FolderOf("vqvae") : null);
-        if (firstStage is not null)
+    private void LoadSingleFile(ModelOptions options)
+    {
+        var file = singleFile = SingleFileModel.Open(Path);
+        Scheduler = SchedulerConfig.Read(file.Scheduler(options.Prediction));
+        LoadParts(
+            new Parts(
+                n => file.Find(n) is not null, n => Kept(Component.Of(file.Get(n), Merged(n))),
+                _ => options.Tokenizer ?? throw new ModelFileException(Path, "tokenizer", "is not in a single file; give --tokenizer FOLDER (vocab.json and merges.txt, or tokenizer.json)"), null),
+            options);
+    }
+
+    private void LoadParts(Parts parts, ModelOptions options)
+    {
+        Network = parts.Open(parts.Has("transformer") ? "transformer" : "unet");
+        string? own = parts.Has("vae") ? "vae" : parts.Has("vqvae") ? "vqvae" : null;
+        if (options.FirstStage is not null || own is not null)
         {
-            var component = Open(firstStage, options.Variant);
-            FirstStage = component.Network as IFirstStage ?? throw new ModelFileException(firstStage, "_class_name", $"{component.Config.ClassName} is no first stage; expected an AutoencoderKL, AutoencoderTiny or VQModel");
+            var component = options.FirstStage is { } given ? Open(given, options.Variant) : parts.Open(own!);
+            FirstStage = component.Network as IFirstStage ?? throw new ModelFileException(component.Path, "_class_name", $"{component.Config.ClassName} is no first stage; expected an AutoencoderKL, AutoencoderTiny or VQModel");
         }
 
         switch (Network.Network)
@@ -158,27 +190,28 @@ public sealed class ModelFolder : IDisposable
                 Classes = ClassNames.Load(Path, transformer.Config.Classes, nullClass: transformer.Config.Classes);
                 break;
             case UNet2DConditionModel unet:
-                LoadText(index, options, unet);
+                LoadText(parts, options, unet);
                 break;
             default:
                 throw new ModelFileException(Network.Path, "_class_name", $"{Network.Config.ClassName} does not generate images; expected UNet2DModel, UNet2DConditionModel or DiTTransformer2DModel");
         }
 
+        loras!.ThrowIfUnclaimed([.. ((string[])["unet", "transformer", "text_encoder", "text_encoder_2"]).Where(parts.Has)]);
         if (!TakesText && (options.ControlNets.Count > 0 || options.Tokenizer is not null)) throw new UsageException($"{Name} takes no text, so it takes no ControlNet and no tokenizer");
         if (FirstStage is not null && FirstStage.LatentChannels != Denoiser.Channels)
             throw new ModelFileException(Network.Path, "in_channels", $"{Denoiser.Channels} channels for a first stage of {FirstStage.LatentChannels}");
     }
 
-    private void LoadText(ModelIndex index, ModelOptions options, UNet2DConditionModel unet)
+    private void LoadText(Parts parts, ModelOptions options, UNet2DConditionModel unet)
     {
-        if (FirstStage is null) throw new ModelFileException(index.Config.Path, "vae", "expected [library, class], found nothing: a text-conditioned U-Net works on latents");
+        if (FirstStage is null) throw new ModelFileException(Path, "vae", "expected [library, class], found nothing: a text-conditioned U-Net works on latents");
         var encoders = new List<TextEncoder>();
         foreach (string suffix in (string[])["", "_2"])
         {
-            if (index.Find("text_encoder" + suffix) is null) continue;
-            var component = Open(index.FolderOf("text_encoder" + suffix), options.Variant);
+            if (!parts.Has("text_encoder" + suffix)) continue;
+            var component = parts.Open("text_encoder" + suffix);
             var network = component.Network as ClipTextModel ?? throw new ModelFileException(component.Path, "_class_name", $"{component.Config.ClassName} is no text encoder that this engine has; expected CLIPTextModel or CLIPTextModelWithProjection");
-            var tokenizer = ClipTokenizer.Load(options.Tokenizer ?? index.FolderOf("tokenizer" + suffix));
+            var tokenizer = ClipTokenizer.Load(parts.Tokenizer(suffix));
             if (tokenizer.VocabularySize > network.Config.Vocabulary)
                 throw new ModelFileException(component.Path, "vocab_size", $"the tokenizer has {tokenizer.VocabularySize} tokens, the text encoder embeds {network.Config.Vocabulary}; they do not belong together");
             if (tokenizer.MaximumLength > network.Config.Positions)
@@ -186,10 +219,10 @@ public sealed class ModelFolder : IDisposable
             encoders.Add(new TextEncoder(component, network, tokenizer));
         }
 
-        if (encoders.Count == 0) throw new ModelFileException(index.Config.Path, "text_encoder", "expected [library, class], found nothing: a text-conditioned U-Net needs a text encoder");
+        if (encoders.Count == 0) throw new ModelFileException(Path, "text_encoder", "expected [library, class], found nothing: a text-conditioned U-Net needs a text encoder");
         TextEncoders = encoders;
         ReadsPenultimate = unet.Config.TextTime;
-        ZerosForNoPrompt = index.Config.GetBool("force_zeros_for_empty_prompt", unet.Config.TextTime);
+        ZerosForNoPrompt = parts.ZerosForNoPrompt ?? unet.Config.TextTime;
         var controls = options.ControlNets.Select(folder =>
         {
             var component = Open(folder, options.Variant);
@@ -205,9 +238,13 @@ public sealed class ModelFolder : IDisposable
 
     private ClassNames? ClassesOf(UNet2DModel unet) => unet.Config.ClassEmbedding == ClassEmbeddingKind.Table ? ClassNames.Load(Path, unet.Config.NumClassEmbeds!.Value) : null;
 
-    private Component Open(string folder, string? variant)
+    private Component Open(string folder, string? variant, string? name = null) => Kept(Component.Load(folder, variant, Merged(name), name));
+
+    // LoRAs change the denoiser and the text encoders.
+    private IReadOnlyList<LoraUse>? Merged(string? name) => name is not null && name is not ("vae" or "vqvae") ? loras!.Uses : null;
+
+    private Component Kept(Component component)
     {
-        var component = Component.Load(folder, variant);
         components.Add(component);
         return component;
     }
@@ -220,4 +257,7 @@ public sealed class ModelFolder : IDisposable
         int got = stream.ReadAtLeast(head, head.Length, throwOnEndOfStream: false);
         return FileKind.Sniff(head.AsSpan(0, got), path);
     }
+
+    /// <summary>Where a model's components come from: by the names that diffusers gives them.</summary>
+    private sealed record Parts(Func<string, bool> Has, Func<string, Component> Open, Func<string, string> Tokenizer, bool? ZerosForNoPrompt);
 }
