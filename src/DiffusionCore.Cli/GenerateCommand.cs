@@ -7,6 +7,7 @@ using DiffusionCore.Noise;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
+using DiffusionCore.Samplers.Schedules;
 using DiffusionCore.Text;
 
 namespace DiffusionCore.Cli;
@@ -40,8 +41,12 @@ internal static class GenerateCommand
         var count = CliOptions.Number("--count", "Images to make", 1, 1, GenerateRequest.MaximumCount);
         var batch = CliOptions.Number("--batch", "Images per pass; 0 chooses. Changes no pixel", 0, 0, 4096);
         var steps = CliOptions.Number("--steps", "Denoising steps", DefaultSteps, 1, 10_000);
-        var sampler = new Option<string?>("--sampler") { Description = $"{string.Join(", ", Sampler.Names)}; without it the model's own" };
+        var sampler = new Option<string?>("--sampler") { Description = $"{string.Join(", ", Sampler.Names)}, {string.Join(", ", Sampler.LevelNames)}; without it the model's own" };
         var schedule = new Option<string?>("--schedule") { Description = string.Join(", ", Sampler.Schedules) };
+        var compat = new Option<string?>("--compat") { Description = $"Whose mathematics the names of samplers and schedules stand for: {string.Join(", ", Compatibilities.Names)} (default diffusers)" };
+        var sigmas = new Option<string?>("--sigmas") { Description = "Noise levels in place of a schedule, falling, with the final one: 14.6,3.2,0.4,0" };
+        var timesteps = new Option<string?>("--timesteps") { Description = "Training steps in place of a schedule, falling: 999,700,300,20" };
+        var interval = new Option<string?>("--guidance-interval") { Description = "Noise levels between which guidance is on: 0.3,5" };
         var guidance = CliOptions.Real("--guidance", $"Classifier-free guidance; 1 is none. Without it {DefaultGuidance} with a class, {DefaultTextGuidance} with a text", DefaultGuidance, -GuidanceLimit, GuidanceLimit);
         var eta = CliOptions.OptionalReal("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM (default 0); TCD: share of each step that is drawn anew (default 0.3)", 0, 1);
         var seed = new Option<string?>("--seed") { Description = "Seed of the first image; image i has seed+i. -1 or none: random, and said" };
@@ -63,7 +68,7 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, prompt, negative, syntax, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, classes, count, batch, steps, sampler, schedule, guidance, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
+            model, prompt, negative, syntax, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, guidance, interval, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         command.SetAction(p =>
         {
@@ -78,6 +83,8 @@ internal static class GenerateCommand
             if (guidanceGiven && asked.Count == 0 && !folder.TakesText) CommandLine.Note("--guidance has no effect without --class");
             double weight = guidanceGiven ? p.GetValue(guidance) : folder.TakesText ? DefaultTextGuidance : folder.Classes?.NullClass is not null ? DefaultGuidance : 1;
             int colours = folder.ImageChannels == 1 ? 1 : 3;
+            double[]? levels = CliLists.Numbers(p.GetValue(sigmas), "--sigmas"), times = CliLists.Numbers(p.GetValue(timesteps), "--timesteps"), between = CliLists.Numbers(p.GetValue(interval), "--guidance-interval");
+            if (between is not null && between.Length != 2) throw new UsageException($"--guidance-interval: expected two noise levels such as 0.3,5, found {between.Length}");
             var request = new GenerateRequest
             {
                 Count = p.GetValue(count), Batch = p.GetValue(batch), Seed = CliOptions.ParseSeed(p.GetValue(seed)), Classes = asked,
@@ -87,7 +94,12 @@ internal static class GenerateCommand
                 Init = SourceImages.Read(p.GetValue(init), colours), Mask = SourceImages.Read(p.GetValue(mask), 1), Strength = p.GetValue(strength),
                 Hints = [.. (p.GetValue(hint) ?? []).Select(f => SourceImages.Read(f, 3)!)], ControlScale = p.GetValue(controlScale), Tiled = p.GetValue(tiling),
                 Guidance = folder.TakesText || asked.Count > 0 ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
-                Options = new SamplerOptions { Steps = p.GetValue(steps), Eta = p.GetValue(eta) }, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
+                Options = new SamplerOptions
+                {
+                    Steps = levels?.Length - 1 ?? times?.Length ?? p.GetValue(steps), Eta = p.GetValue(eta), Sigmas = levels, Timesteps = times,
+                    Compatibility = p.GetValue(compat) is { } whose ? Compatibilities.Parse(whose) : Compatibility.Diffusers,
+                },
+                GuidanceInterval = between is null ? null : (between[0], between[1]), MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
             return Generate(folder, request, opened, p.GetValue(output), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
@@ -177,7 +189,7 @@ internal static class GenerateCommand
 
     /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
     private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, int width, int height, string? grid) =>
-        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {width}x{height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {width}x{height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
 
     private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double seconds) => JsonOut.Write(w =>
     {

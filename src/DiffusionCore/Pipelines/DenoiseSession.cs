@@ -21,7 +21,13 @@ public sealed class DenoiseSession : IDisposable
     private readonly float[] staged;
     private readonly float[] number = new float[1];
     private LatentNoise? source;
+    private readonly DeviceStep update;
     private SamplerStepArguments step;
+    private ISamplerRun? run;
+    private BrownianTree[]? paths;
+    private double[]? along;
+    private ulong[] seeds = [];
+    private double guidance, measured;
     private Inpainting? inpainting;
 
     internal DenoiseSession(Device device, IDenoiser denoiser, string path, WeightStore weights, SamplerPlan sampler, SessionShape shape, MemoryBudget budget)
@@ -34,6 +40,8 @@ public sealed class DenoiseSession : IDisposable
         if (!Variance && denoiser.OutputChannels != Channels) throw new ModelFileException(path, "out_channels", $"{denoiser.OutputChannels} outputs for {Channels} inputs: expected as many, or twice as many");
 
         if (sampler.Evaluations.Any(e => e.Known is not null)) throw new UsageException($"sampler {sampler.Name} fills the missing part of an image: it needs an image and a mask");
+        if (sampler.NeedsUnconditional && !shape.Guided) throw new UsageException($"sampler {sampler.Name} reads both branches of guidance: give a --guidance other than 1, and a model that has them");
+        if (sampler.Adaptive is not null && shape.Images > 1) throw new UsageException($"sampler {sampler.Name} chooses its steps by the error of one image: use --batch 1");
         var graph = Record(denoiser, sampler, shape);
         Plan = device.Plan(graph);
         long bytes = (long)shape.Images * Elements * sizeof(float);
@@ -47,6 +55,7 @@ public sealed class DenoiseSession : IDisposable
         output = executable.Output("prediction");
         work = sampler.ThresholdRatio > 0 || sampler.Evaluations.Any(e => e.LangevinRatio > 0) ? device.Allocate(bytes) : null;
         slots = [.. Enumerable.Range(0, sampler.Slots).Select(_ => device.Allocate(bytes))];
+        update = new DeviceStep(device, sampler, sample, output, noise, work, slots);
         executable.Bind("sample", sample);
         executable.Bind("timestep", time);
         if (Scales(sampler)) executable.Bind("input_scale", scale);
@@ -108,16 +117,17 @@ public sealed class DenoiseSession : IDisposable
         inpainting = start.Mask is null ? null : new Inpainting(start.Latents!, start.Mask, [.. staged], Channels);
         if (start.Latents is { } latents)
         {
-            var first = sampler.Evaluations[0];
-            for (int i = 0; i < staged.Length; i++) staged[i] = (float)(first.Alpha * latents[i] + first.Sigma * staged[i]);
+            var (alpha, sigma) = sampler.Adaptive is null ? (sampler.Evaluations[0].Alpha, sampler.Evaluations[0].Sigma) : (1, sampler.Sigmas![0]);
+            for (int i = 0; i < staged.Length; i++) staged[i] = (float)(alpha * latents[i] + sigma * staged[i]);
         }
 
         device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), sample);
         foreach (var (name, buffer) in conditions) device.Upload(start.Conditioning.TryGetValue(name, out byte[]? given) ? given : new byte[buffer.Bytes], buffer);
         executable.Run(Rate.Request);
+        (run, measured, guidance, seeds, paths) = (sampler.Start(), double.NaN, start.Guidance, start.Seeds, null);
         step = new SamplerStepArguments
         {
-            Images = Images, Elements = Elements, Sample = sample, Model = output, Guided = Guided, GuidanceScale = start.Guidance, Prediction = sampler.Prediction, Next = sample,
+            Images = Images, Elements = Elements, Sample = sample, Model = output, Guided = Guided, Prediction = sampler.Prediction, Next = sample,
             Clip = sampler.Clip, ClipRederivesEpsilon = sampler.ClipRederivesEpsilon, ThresholdRatio = sampler.ThresholdRatio, ThresholdMaximum = sampler.ThresholdMaximum,
             VarianceChannels = Variance ? Channels : 0,
         };
@@ -138,35 +148,21 @@ public sealed class DenoiseSession : IDisposable
 
         if (e.DrawsNoise)
         {
-            for (int k = 0; k <= e.UnusedDraws; k++) source!.Draw(staged);
+            if (e.NoiseInterval is { } interval) DrawPath(interval.From, interval.To);
+            else for (int k = 0; k <= e.UnusedDraws; k++) source!.Draw(staged);
             device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), noise);
         }
 
-        step.Numbers = e.Reading;
-        (step.LangevinRatio, step.BatchNorms) = (e.LangevinRatio, sampler.BatchNorms);
-        step.Alpha = e.Alpha;
-        step.Sigma = e.Sigma;
-        step.X = e.X;
-        step.D = e.D;
-        step.E = e.E;
-        step.N = e.N;
-        step.Noise = e.DrawsNoise ? noise : null;
-        step.H1 = step.H2 = step.H3 = 0;
-        for (int i = 0; i < e.History.Count; i++)
-        {
-            var term = e.History[i];
-            if (i == 0) (step.History1, step.H1) = (slots[term.Slot], term.Coefficient);
-            else if (i == 1) (step.History2, step.H2) = (slots[term.Slot], term.Coefficient);
-            else (step.History3, step.H3) = (slots[term.Slot], term.Coefficient);
-        }
+        update.Apply(e, ref step, guidance);
+        measured = update.Measure(e);
+    }
 
-        var kept = e.Keep == Kept.None ? null : slots[e.KeepSlot];
-        step.DenoisedOut = e.Keep == Kept.Denoised ? kept : work;
-        step.EpsilonOut = e.Keep == Kept.Epsilon ? kept : null;
-        step.SampleOut = e.SampleSlot >= 0 ? slots[e.SampleSlot] : e.Keep == Kept.Sample ? kept : null;
-        step.Next = e.Target is { } target ? slots[target] : sample;
-        (step.VarianceMinLog, step.VarianceMaxLog) = e.LearnedVariance ?? (0, 0);
-        device.RunSamplerStep(step);
+    /// <summary>The next evaluation of the run, as the sampler decides; null at its end.</summary>
+    public Evaluation? Next()
+    {
+        var e = run!.Next(measured);
+        if (e is not null) Evaluate(e);
+        return e;
     }
 
     /// <summary>Puts back what the mask does not cover, at the noise of the evaluation that follows; null: at none. Nothing where there is no mask.</summary>
@@ -195,6 +191,20 @@ public sealed class DenoiseSession : IDisposable
         work?.Dispose();
         foreach (var buffer in conditions.Values) buffer.Dispose();
         foreach (var slot in slots) slot.Dispose();
+    }
+
+    // Increments of one Brownian path per image, channels first as all noise; a run of more steps follows the same path.
+    private void DrawPath(double from, double to)
+    {
+        paths ??= [.. seeds.Select(seed => BrownianTree.OverLevels(seed, sampler.Sigmas![0], Elements))];
+        along ??= new double[Elements];
+        int pixels = Height * Width;
+        for (int image = 0; image < Images; image++)
+        {
+            paths[image].Increment(from, to, along);
+            for (int c = 0; c < Channels; c++)
+                for (int p = 0; p < pixels; p++) staged[image * Elements + p * Channels + c] = (float)along[c * pixels + p];
+        }
     }
 
     private void Put(DeviceBuffer buffer, float value)

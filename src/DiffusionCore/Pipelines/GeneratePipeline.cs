@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using DiffusionCore.Guidance;
 using DiffusionCore.Models;
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
@@ -49,6 +50,7 @@ public sealed class GeneratePipeline : IDisposable
         var (height, width) = Size(request);
         bool guided = Guided(request);
         int batch = request.Batch > 0 ? request.Batch : firstStage is null ? DefaultPixelBatch : DefaultLatentBatch;
+        if (sampler.Adaptive is not null) batch = 1;                       // its steps follow the error of one image
         var budget = Budget(request);
         var conditions = new Conditioning(this, request, guided, height, width, budget);
         float[]? latent = request.Init is null ? null : Latent(conditions.Init!, height, width, budget);
@@ -90,7 +92,8 @@ public sealed class GeneratePipeline : IDisposable
             options = options with { SkipSteps = steps - kept };
         }
 
-        return Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
+        var plan = Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
+        return request.GuidanceInterval is null ? plan : new GuidanceOptions { Scale = request.Guidance, Interval = request.GuidanceInterval }.Apply(plan);
     }
 
     /// <summary>The session that a request's batches of this many images run in; for profiling and tests.</summary>
@@ -136,7 +139,12 @@ public sealed class GeneratePipeline : IDisposable
 
     private static void Run(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, CancellationToken cancellation)
     {
-        if (sampler.Adaptive is not null) throw new UsageException($"{sampler.Name}: adaptive samplers do not run on a device yet; choose another sampler");
+        if (sampler.Adaptive is not null)
+        {
+            RunAdaptive(session, sampler, request, first, report, cancellation);
+            return;
+        }
+
         int evaluations = sampler.Evaluations.Count;
         for (int e = 0; e < evaluations; e++)
         {
@@ -149,6 +157,25 @@ public sealed class GeneratePipeline : IDisposable
         }
 
         cancellation.ThrowIfCancellationRequested();
+    }
+
+    // How many evaluations there will be is known at the end only.
+    private static void RunAdaptive(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, CancellationToken cancellation)
+    {
+        if (request.Mask is not null) throw new UsageException($"sampler {sampler.Name} chooses its steps as it goes; a mask needs a fixed schedule");
+        int done = 0;
+        var took = TimeSpan.Zero;
+        while (true)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            long start = Stopwatch.GetTimestamp();
+            if (session.Next() is not { } e) break;
+            if (!e.Evaluates) continue;
+            took = Stopwatch.GetElapsedTime(start);
+            report?.Invoke(new GenerateProgress(first, session.Images, request.Count, ++done, done + 1, took));
+        }
+
+        report?.Invoke(new GenerateProgress(first, session.Images, request.Count, done, done, took));
     }
 
     private static float[]? Repeated(float[]? one, int images)

@@ -57,6 +57,9 @@ public sealed record GenerateRequest
     /// </summary>
     public double Guidance { get; init; } = 1;
 
+    /// <summary>Noise levels (sigma) between which guidance is on; null for all.</summary>
+    public (double Low, double High)? GuidanceInterval { get; init; }
+
     /// <summary>Null for the size that the network was trained at.</summary>
     public int? Width { get; init; }
 
