@@ -40,19 +40,19 @@ public sealed class Component : IDisposable
         string configPath = System.IO.Path.Combine(folder, "config.json");
         if (!File.Exists(configPath)) throw new ModelFileException(folder, null, "has no config.json; expected a component folder with config.json and safetensors weights");
         var config = ConfigFile.Load(configPath);
-        return Load(folder, config, Checkpoint.Open(folder, variant), loras, component);
+        var entry = NetworkRegistry.Find(config);
+        return Load(folder, config, entry, Checkpoint.Open(folder, variant), loras, component);
     }
 
     /// <summary>A network of a single file, seen through its view.</summary>
     /// <exception cref="ModelFileException">Something is missing or does not fit.</exception>
-    public static Component Of(SingleFileComponent part, IReadOnlyList<LoraUse>? loras = null) => Load(part.Config.Path, part.Config, part.Weights, loras, part.Name);
+    public static Component Of(SingleFileComponent part, IReadOnlyList<LoraUse>? loras = null) => Load(part.Config.Path, part.Config, NetworkRegistry.Find(part.Config), part.Weights, loras, part.Name);
 
     // Takes the checkpoint over, also where it fails.
-    private static Component Load(string path, ConfigFile config, Checkpoint checkpoint, IReadOnlyList<LoraUse>? loras, string? component)
+    private static Component Load(string path, ConfigFile config, NetworkRegistry.Entry entry, Checkpoint checkpoint, IReadOnlyList<LoraUse>? loras, string? component)
     {
         try
         {
-            var entry = NetworkRegistry.Find(config);
             if (loras is { Count: > 0 }) checkpoint.Merge = new LoraMerge(checkpoint, component ?? entry.Label, loras);
             var scope = WeightScope.Of(checkpoint, entry.Label);
             var network = entry.Create(scope, config);
