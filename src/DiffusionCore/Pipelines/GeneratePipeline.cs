@@ -53,6 +53,7 @@ public sealed class GeneratePipeline : IDisposable
         if (sampler.Adaptive is not null) batch = 1;                       // its steps follow the error of one image
         var budget = Budget(request);
         var conditions = new Conditioning(this, request, guided, height, width, budget);
+        text?.Release();                // the encoders are a tenth of the weights and are not needed again until another prompt comes
         float[]? latent = request.Init is null ? null : Latent(conditions.Init!, height, width, budget);
         for (int first = 0; first < request.Count; first += batch)
         {
