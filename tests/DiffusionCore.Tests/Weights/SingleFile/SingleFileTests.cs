@@ -182,7 +182,7 @@ public sealed class SingleFileTests
         return path;
     }
 
-    private static void WriteSingle(string folder, string path, string preset, IEnumerable<TensorData>? extra = null, Dictionary<string, string>? metadata = null)
+    internal static void WriteSingle(string folder, string path, string preset, IEnumerable<TensorData>? extra = null, Dictionary<string, string>? metadata = null)
     {
         using Checkpoint unet = Checkpoint.Open(Path.Combine(folder, "unet")), vae = Checkpoint.Open(Path.Combine(folder, "vae")), text = Checkpoint.Open(Path.Combine(folder, "text_encoder"));
         List<TensorData> all = [.. AuthorsLayout.UNet(unet, 2, 1), .. AuthorsLayout.FirstStage(vae, 4), .. extra ?? []];
