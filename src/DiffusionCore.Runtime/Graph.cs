@@ -50,6 +50,12 @@ public interface IWeightSource
 
     /// <summary>Fills <paramref name="dst"/> with the tensor's bytes, row-major, in its stored type.</summary>
     void Read(Span<byte> dst);
+
+    /// <summary>
+    /// Fills <paramref name="dst"/> with the tensor's bytes from <paramref name="start"/> on; from several threads at once. False where it can
+    /// only be read whole, for every part alike.
+    /// </summary>
+    bool TryReadPart(long start, Span<byte> dst) => false;
 }
 
 /// <summary>

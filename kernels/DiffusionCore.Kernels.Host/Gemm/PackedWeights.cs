@@ -10,6 +10,9 @@ namespace DiffusionCore.Kernels.Host;
 /// <summary>Packing and widening of weights.</summary>
 public static unsafe class PackedWeights
 {
+    /// <summary>Outputs that can be packed apart from the others, whatever the panels' width: [first, first + n) goes to first*inputs*taps elements.</summary>
+    public const int PartRows = 48;
+
     /// <summary>Bytes of the packed form of [outputs][inputs][taps].</summary>
     public static long Bytes(int outputs, int inputs, int taps, WeightType type) => Elements(outputs, inputs, taps) * Size(type);
 

@@ -23,7 +23,7 @@ public static unsafe class SynthModel
         if (type is not (StorageType.F16 or StorageType.BF16 or StorageType.F32)) throw new ArgumentOutOfRangeException(nameof(type), type, "expected F16, BF16 or F32");
         long total = preset.Parameters * (type.Bits() / 8);
         string full = Check(folder, total);
-        string temporary = Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetRandomFileName()}.tmp");
+        string temporary = Path.Combine(Path.GetDirectoryName(full)!, $".dcore-{Path.GetRandomFileName()}.tmp");
         bool created = false;
         try
         {

@@ -26,6 +26,8 @@ public sealed class WeightRef : IWeightSource
         if (source is null) throw new InvalidOperationException($"{Name} is missing");
         source.Read(key, dst);
     }
+
+    public bool TryReadPart(long start, Span<byte> dst) => source is not null && source.TryReadPart(key, start, dst);
 }
 
 /// <summary>What a load used.</summary>

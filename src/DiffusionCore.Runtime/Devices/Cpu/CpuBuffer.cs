@@ -9,6 +9,11 @@ public sealed unsafe class CpuBuffer : DeviceBuffer
     private byte* pointer;
 
     internal CpuBuffer(long bytes)
+        : this(bytes, clear: true)
+    {
+    }
+
+    private CpuBuffer(long bytes, bool clear)
     {
         Bytes = bytes;
         owned = true;
@@ -21,7 +26,7 @@ public sealed unsafe class CpuBuffer : DeviceBuffer
             throw new MemoryException($"{bytes:N0} bytes of host memory could not be allocated", e);
         }
 
-        NativeMemory.Clear(pointer, (nuint)bytes);
+        if (clear) NativeMemory.Clear(pointer, (nuint)bytes);
         GC.AddMemoryPressure(Math.Max(bytes, 1));
     }
 
@@ -31,6 +36,9 @@ public sealed unsafe class CpuBuffer : DeviceBuffer
         Bytes = bytes;
         GC.SuppressFinalize(this);
     }
+
+    /// <summary>Memory whose content is not known: for what is written whole before it is read.</summary>
+    internal static CpuBuffer Uninitialized(long bytes) => new(bytes, clear: false);
 
     ~CpuBuffer() => Free();
 

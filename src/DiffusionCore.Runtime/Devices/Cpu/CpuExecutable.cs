@@ -48,6 +48,7 @@ internal sealed unsafe class CpuExecutable : Executable
             steps[rate] = [.. plan.Segments[rate].Steps.Select(s => ((CpuImplementation)s.Implementation).Build(new CpuBuild(device, this, s)))];
         foreach (var (name, id) in plan.Graph.Outputs)
             outputs[name] = slots[id] != null ? new CpuBuffer(slots[id], nodes[id].Type.Bytes) : throw new ArgumentException($"output '{name}' is an input or a weight itself");
+        weights.Fill(device.Threads);
         Run(Rate.Load);
     }
 
