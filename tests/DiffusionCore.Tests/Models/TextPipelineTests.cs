@@ -122,7 +122,7 @@ public sealed class TextPipelineTests : IDisposable
         var notes = new List<string>();
         string longPrompt = string.Join(' ', Enumerable.Range(0, 60).Select(i => $"word{i}"));
         byte[] cut = Make(model, Lighthouse with { Prompt = longPrompt }, 2, notes: notes)[0];
-        Assert.Contains(notes, n => n.Contains("cut off", StringComparison.Ordinal) && n.Contains("word59", StringComparison.Ordinal));
+        Assert.Contains(notes, n => n.Contains("cut off", StringComparison.Ordinal) && n.Contains("word 5 9\"", StringComparison.Ordinal));
         notes.Clear();
         byte[] whole = Make(model, Lighthouse with { Prompt = longPrompt, PromptSyntax = PromptSyntax.Weighted }, 2, notes: notes)[0];
         Assert.Empty(notes);

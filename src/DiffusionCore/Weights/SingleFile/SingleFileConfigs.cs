@@ -102,10 +102,11 @@ internal static class SingleFileConfigs
         w.WriteString("timestep_spacing", zeroSignal ? "trailing" : "leading");
         w.WriteNumber("steps_offset", 1);
         if (zeroSignal) w.WriteBoolean("rescale_betas_zero_snr", true);
+        // Latents are not clipped, whichever sampler takes this configuration.
+        w.WriteBoolean("clip_sample", false);
         if (xl) return;
         w.WriteBoolean("set_alpha_to_one", false);
         if (prediction == "epsilon") w.WriteBoolean("skip_prk_steps", true);
-        else w.WriteBoolean("clip_sample", false);
     });
 
     public static bool IsXl(SingleFileKind kind) => kind is SingleFileKind.Sdxl or SingleFileKind.SdxlInpaint or SingleFileKind.SdxlRefiner;
