@@ -205,6 +205,8 @@ public sealed class ModelFolder : IDisposable
     private void LoadText(Parts parts, ModelOptions options, UNet2DConditionModel unet)
     {
         if (FirstStage is null) throw new ModelFileException(Path, "vae", "expected [library, class], found nothing: a text-conditioned U-Net works on latents");
+        // The peer's text pipelines turn clipping off whatever the file says: latents are not in [-1, 1].
+        Scheduler = Scheduler with { ClipSample = false };
         var encoders = new List<TextEncoder>();
         foreach (string suffix in (string[])["", "_2"])
         {

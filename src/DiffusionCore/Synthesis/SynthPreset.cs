@@ -140,12 +140,8 @@ public sealed record SynthPreset
         w.WriteString("prediction_type", prediction);
         w.WriteString("timestep_spacing", "leading");
         w.WriteNumber("steps_offset", 1);
-        if (name != "EulerDiscreteScheduler")
-        {
-            w.WriteBoolean("set_alpha_to_one", false);
-            w.WriteBoolean("clip_sample", false);
-        }
-
-        if (name == "PNDMScheduler") w.WriteBoolean("skip_prk_steps", true);
+        w.WriteBoolean("set_alpha_to_one", false);
+        w.WriteBoolean("clip_sample", false);
+        w.WriteBoolean("skip_prk_steps", true);
     }
 }

@@ -102,11 +102,10 @@ internal static class SingleFileConfigs
         w.WriteString("timestep_spacing", zeroSignal ? "trailing" : "leading");
         w.WriteNumber("steps_offset", 1);
         if (zeroSignal) w.WriteBoolean("rescale_betas_zero_snr", true);
-        // Latents are not clipped, whichever sampler takes this configuration.
+        // For whichever sampler takes this configuration: latents are not clipped, the last step ends at the first training step's level.
         w.WriteBoolean("clip_sample", false);
-        if (xl) return;
         w.WriteBoolean("set_alpha_to_one", false);
-        if (prediction == "epsilon") w.WriteBoolean("skip_prk_steps", true);
+        w.WriteBoolean("skip_prk_steps", true);
     });
 
     public static bool IsXl(SingleFileKind kind) => kind is SingleFileKind.Sdxl or SingleFileKind.SdxlInpaint or SingleFileKind.SdxlRefiner;
