@@ -48,7 +48,7 @@ internal static class RunCommand
 /// <summary>dcore explain.</summary>
 internal static class ExplainCommand
 {
-    private const int Repeats = 7;
+    private const int Repeats = 15, WarmUp = 5;
 
     public static Command Create(CancellationToken cancellation)
     {
@@ -89,7 +89,7 @@ internal static class ExplainCommand
     private static double[][] Measure(DenoiseSession session, CancellationToken cancellation)
     {
         session.Start(new DenoiseStart { Seeds = [.. Enumerable.Range(0, session.Images).Select(i => (ulong)i)], Guidance = 1.5 });
-        session.Evaluate(0);
+        for (int i = 0; i < WarmUp; i++) session.Executable.Run(Rate.Step);      // code is compiled and caches are filled
         var runs = new double[Repeats][];
         for (int r = 0; r < Repeats; r++)
         {
