@@ -30,7 +30,8 @@ public sealed class DenoiseSession : IDisposable
     private double guidance, measured;
     private Inpainting? inpainting;
 
-    internal DenoiseSession(Device device, IDenoiser denoiser, string path, WeightStore weights, SamplerPlan sampler, SessionShape shape, MemoryBudget budget)
+    /// <param name="factor">Pixels of the image per pixel of the latent, for messages.</param>
+    internal DenoiseSession(Device device, IDenoiser denoiser, string path, WeightStore weights, SamplerPlan sampler, SessionShape shape, MemoryBudget budget, int factor = 1)
     {
         this.device = device;
         this.sampler = sampler;
@@ -45,7 +46,7 @@ public sealed class DenoiseSession : IDisposable
         var graph = Record(denoiser, sampler, shape);
         Plan = device.Plan(graph);
         long bytes = (long)shape.Images * Elements * sizeof(float);
-        budget.Check(Plan, weights, (sampler.Slots + 3) * bytes, $"{shape.Images} image{(shape.Images == 1 ? "" : "s")} of {shape.Width}x{shape.Height} at once");
+        budget.Check(Plan, weights, (sampler.Slots + 3) * bytes, $"{shape.Images} image{(shape.Images == 1 ? "" : "s")} of {shape.Width * factor}x{shape.Height * factor} at once");
 
         executable = device.Prepare(Plan, weights);
         sample = device.Allocate(bytes);

@@ -206,7 +206,7 @@ public sealed class GeneratePipeline : IDisposable
             sessions.RemoveAt(0);
         }
 
-        var session = new DenoiseSession(device, Model.Denoiser, Model.Path, weights, key.Sampler, key.Shape, budget);
+        var session = new DenoiseSession(device, Model.Denoiser, Model.Path, weights, key.Sampler, key.Shape, budget, Model.Factor);
         sessions.Add((key, session));
         return session;
     }
