@@ -36,9 +36,9 @@ public unsafe struct StridedLoop
     public readonly long RowLength => extents[Rank - 1];
 
     /// <summary>Strides of a dense array of this shape, 0 where an extent of 1 is broadcast to <paramref name="to"/>; missing leading axes are broadcast.</summary>
-    public static void Broadcast(ReadOnlySpan<long> shape, ReadOnlySpan<long> to, Span<long> result)
+    /// <param name="stride">Of the last axis.</param>
+    public static void Broadcast(ReadOnlySpan<long> shape, ReadOnlySpan<long> to, Span<long> result, long stride = 1)
     {
-        long stride = 1;
         for (int i = 1; i <= to.Length; i++)
         {
             long extent = i <= shape.Length ? shape[^i] : 1;

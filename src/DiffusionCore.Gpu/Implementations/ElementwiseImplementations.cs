@@ -44,7 +44,7 @@ internal sealed class IlgpuBinary : IlgpuImplementation
         if (build.Count == 0) return Nothing;
         int function = Functions.Of(((BinaryOp)build.Op).Function)!.Value, count = build.Count;
         long[] to = build.Result.Shape.ToArray();
-        var strides = Strides.Create(to, Broadcasts.Of(build.Shape(0).ToArray(), to, 1), Broadcasts.Of(build.Shape(1).ToArray(), to, 1));
+        var strides = Strides.Create(to, StridedView.Broadcast(build.Shape(0).ToArray(), to), StridedView.Broadcast(build.Shape(1).ToArray(), to));
         var (config, kernel, a, b, y) = (build.Device.PerItem(count), build.Kernels.Binary, build.Operand(0), build.Operand(1), build.Output());
         return () => kernel(config, a.Floats, b.Floats, y.Floats, count, function, strides);
     }

@@ -58,35 +58,3 @@ internal static class Functions
         _ => null,
     };
 }
-
-/// <summary>Strides of operands that are repeated.</summary>
-internal static class Broadcasts
-{
-    /// <summary>Strides of a dense array of this shape over another: 0 where an extent of 1, or a missing leading axis, is repeated.</summary>
-    /// <param name="unit">Stride of the last axis.</param>
-    public static long[] Of(long[] shape, long[] to, long unit)
-    {
-        var strides = new long[to.Length];
-        for (int i = 1; i <= to.Length; i++)
-        {
-            long extent = i <= shape.Length ? shape[^i] : 1;
-            strides[^i] = extent == 1 ? 0 : unit;
-            unit *= extent;
-        }
-
-        return strides;
-    }
-
-    public static long[] Dense(long[] shape)
-    {
-        var strides = new long[shape.Length];
-        long stride = 1;
-        for (int a = shape.Length - 1; a >= 0; a--)
-        {
-            strides[a] = stride;
-            stride *= shape[a];
-        }
-
-        return strides;
-    }
-}

@@ -148,7 +148,7 @@ internal sealed class IlgpuMatMul : IlgpuImplementation
         {
             Count = build.Count, M = (int)build.Result.Shape[-2], N = (int)build.Result.Shape[-1], K = (int)(op.TransposeA ? a[^2] : a[^1]),
             RowA = op.TransposeA ? 1 : (int)a[^1], InnerA = op.TransposeA ? (int)a[^1] : 1, InnerB = op.TransposeB ? 1 : (int)b[^1], ColumnB = op.TransposeB ? (int)b[^1] : 1,
-            Lead = Strides.Create(lead, Broadcasts.Of(a[..^2], lead, a[^1] * a[^2]), Broadcasts.Of(b[..^2], lead, b[^1] * b[^2])),
+            Lead = Strides.Create(lead, StridedView.Broadcast(a[..^2], lead, a[^1] * a[^2]), StridedView.Broadcast(b[..^2], lead, b[^1] * b[^2])),
         };
         var (config, kernel, x, w, y) = (build.Device.PerItem(build.Count), build.Kernels.MatMul, build.Operand(0), build.Operand(1), build.Output());
         return () => kernel(config, x.Floats, w.Floats, y.Floats, shape);
@@ -174,7 +174,7 @@ internal sealed class IlgpuAttention : IlgpuImplementation
         };
         if (op.Mask)
         {
-            long[] full = [q[0], op.Heads, q[1], k[1]], s = Broadcasts.Of(build.Shape(3).ToArray(), full, 1);
+            long[] full = [q[0], op.Heads, q[1], k[1]], s = StridedView.Broadcast(build.Shape(3).ToArray(), full);
             (shape.MaskBatch, shape.MaskHead, shape.MaskRow, shape.MaskKey) = ((int)s[0], (int)s[1], (int)s[2], (int)s[3]);
         }
 

@@ -11,27 +11,8 @@ internal sealed class IlgpuStridedCopy : IlgpuImplementation
     public override Action Build(IlgpuBuild build)
     {
         if (build.Count == 0) return Nothing;
-        long[] from = build.Shape(0).ToArray(), to = build.Result.Shape.ToArray(), dense = Broadcasts.Dense(from), x = new long[to.Length];
-        long offset = 0;
-        switch (build.Op)
-        {
-            case TransposeOp transpose:
-                for (int a = 0; a < to.Length; a++) x[a] = dense[transpose.Axes[a]];
-                break;
-            case SliceOp slice:
-                for (int a = 0; a < to.Length; a++)
-                {
-                    x[a] = dense[a] * slice.Step[a];
-                    offset += slice.Start[a] * dense[a];
-                }
-
-                break;
-            default:
-                x = Broadcasts.Of(from, to, 1);
-                break;
-        }
-
-        return Copies.Launch(build, 0, build.Count, offset, 0, Strides.Create(to, x, Broadcasts.Dense(to)));
+        var view = StridedView.Of(build.Op, build.Shape(0), build.Result.Shape);
+        return Copies.Launch(build, 0, build.Count, view.Offset, 0, Strides.Create(build.Result.Shape.ToArray(), view.Strides, StridedView.Dense(build.Result.Shape)));
     }
 
     // A weight is F32 in memory, so a copy of one that is stored otherwise is no copy.
@@ -49,13 +30,13 @@ internal sealed class IlgpuConcat : IlgpuImplementation
     public override Action Build(IlgpuBuild build)
     {
         int axis = ((ConcatOp)build.Op).Axis;
-        long[] dense = Broadcasts.Dense(build.Result.Shape.ToArray());
+        long[] dense = StridedView.Dense(build.Result.Shape);
         var parts = new List<Action>();
         long at = 0;
         for (int i = 0; i < build.OperandCount; i++)
         {
             var shape = build.Shape(i);
-            if (shape.Count > 0) parts.Add(Copies.Launch(build, i, (int)shape.Count, 0, at * dense[axis], Strides.Create(shape.ToArray(), Broadcasts.Dense(shape.ToArray()), dense)));
+            if (shape.Count > 0) parts.Add(Copies.Launch(build, i, (int)shape.Count, 0, at * dense[axis], Strides.Create(shape.ToArray(), StridedView.Dense(shape), dense)));
             at += shape[axis];
         }
 

@@ -10,45 +10,12 @@ internal sealed unsafe class CpuStridedCopy : CpuImplementation
 
     public override CpuStep Build(CpuBuild build)
     {
-        var from = build.Shape(0);
-        long[] to = build.Result.Shape.ToArray(), x = new long[to.Length], y = new long[to.Length], dense = Dense(from);
-        long offset = 0;
-        switch (build.Op)
-        {
-            case TransposeOp transpose:
-                for (int a = 0; a < to.Length; a++) x[a] = dense[transpose.Axes[a]];
-                break;
-            case SliceOp slice:
-                for (int a = 0; a < to.Length; a++)
-                {
-                    x[a] = dense[a] * slice.Step[a];
-                    offset += slice.Start[a] * dense[a];
-                }
-
-                break;
-            default:
-                StridedLoop.Broadcast(from.ToArray(), to, x);
-                break;
-        }
-
+        var view = StridedView.Of(build.Op, build.Shape(0), build.Result.Shape);
         return new CopyStep
         {
-            Pool = build.Pool, X = build.Operand(0), Y = build.Output(), Size = SizeOf(build, 0), Offset = offset, Target = 0,
-            Loop = StridedLoop.Create(to, x, Dense(build.Result.Shape), []), Empty = build.Result.Shape.Count == 0,
+            Pool = build.Pool, X = build.Operand(0), Y = build.Output(), Size = SizeOf(build, 0), Offset = view.Offset, Target = 0,
+            Loop = StridedLoop.Create(build.Result.Shape.ToArray(), view.Strides, StridedView.Dense(build.Result.Shape), []), Empty = build.Result.Shape.Count == 0,
         };
-    }
-
-    internal static long[] Dense(Shape shape)
-    {
-        var strides = new long[shape.Rank];
-        long stride = 1;
-        for (int a = shape.Rank - 1; a >= 0; a--)
-        {
-            strides[a] = stride;
-            stride *= shape[a];
-        }
-
-        return strides;
     }
 
     /// <summary>A weight's slot holds F32 whatever the file has.</summary>
@@ -79,7 +46,7 @@ internal sealed unsafe class CpuConcat : CpuImplementation
     public override CpuStep Build(CpuBuild build)
     {
         int axis = ((ConcatOp)build.Op).Axis;
-        var dense = CpuStridedCopy.Dense(build.Result.Shape);
+        var dense = StridedView.Dense(build.Result.Shape);
         var parts = new List<CpuStep>();
         long at = 0;
         for (int i = 0; i < build.OperandCount; i++)
@@ -88,7 +55,7 @@ internal sealed unsafe class CpuConcat : CpuImplementation
             parts.Add(new CpuStridedCopy.CopyStep
             {
                 Pool = build.Pool, X = build.Operand(i), Y = build.Output(), Size = CpuStridedCopy.SizeOf(build, i), Offset = 0, Target = at * dense[axis],
-                Loop = StridedLoop.Create(shape.ToArray(), CpuStridedCopy.Dense(shape), dense, []), Empty = shape.Count == 0,
+                Loop = StridedLoop.Create(shape.ToArray(), StridedView.Dense(shape), dense, []), Empty = shape.Count == 0,
             });
             at += shape[axis];
         }
@@ -118,7 +85,7 @@ internal sealed unsafe class CpuPad : CpuImplementation
     public override CpuStep Build(CpuBuild build)
     {
         var op = (PadOp)build.Op;
-        var dense = CpuStridedCopy.Dense(build.Result.Shape);
+        var dense = StridedView.Dense(build.Result.Shape);
         var shape = build.Shape(0);
         return new Step
         {
@@ -126,7 +93,7 @@ internal sealed unsafe class CpuPad : CpuImplementation
             Body = new CpuStridedCopy.CopyStep
             {
                 Pool = build.Pool, X = build.Operand(0), Y = build.Output(), Size = sizeof(float), Offset = 0, Target = op.Before.Select((b, a) => b * dense[a]).Sum(),
-                Loop = StridedLoop.Create(shape.ToArray(), CpuStridedCopy.Dense(shape), dense, []), Empty = shape.Count == 0,
+                Loop = StridedLoop.Create(shape.ToArray(), StridedView.Dense(shape), dense, []), Empty = shape.Count == 0,
             },
         };
     }
