@@ -2,8 +2,8 @@
 //
 //   dotnet run -c Release --project benchmarks/peers -- [--threads N] [--rounds N] [FILTER]
 //
-// One thread is timed by its own processor time, several by the clock on the wall: then nothing else should run. Between turns both sides' waiting threads
-// get time to park, and the first run of a turn is not counted.
+// One thread is timed by its own processor time, several by the clock on the wall: then nothing else should run. A turn starts when the other side's
+// waiting threads have stopped spinning (Quiet.cs), and its first run is not counted.
 using DiffusionCore.Benchmarks;
 using DiffusionCore.Kernels.Host;
 using DiffusionCore.Peers;
@@ -49,7 +49,7 @@ return failures == 0 ? 0 : 1;
 
 double Turn(Action action, int repeats)
 {
-    Thread.Sleep(5);
+    Quiet.Wait();
     action();
     var times = new List<double>();
     for (int i = 0; i < repeats; i++) times.Add(Timing.Once(action, threads));
