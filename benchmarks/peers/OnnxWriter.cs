@@ -3,9 +3,13 @@ using System.Text;
 namespace DiffusionCore.Peers;
 
 /// <summary>Writes an ONNX model: the few fields of the protobuf schema (onnx.proto3) that a graph of standard operators needs.</summary>
-public sealed class OnnxWriter
+/// <param name="opset">Version of the standard operators.</param>
+public sealed class OnnxWriter(int opset = 20)
 {
-    private const int Float = 1, Int64 = 7;
+    /// <summary>Element types by the schema's numbers.</summary>
+    public const int Float = 1, Double = 11;
+
+    private const int Int64 = 7, InFile = 1, IrVersion = 9;
     private readonly Message graph = new();
     private readonly List<Message> initializers = [], inputs = [], outputs = [];
     private int nodes;
@@ -61,10 +65,35 @@ public sealed class OnnxWriter
         return name;
     }
 
+    public string Doubles(string name, ReadOnlySpan<double> values, params long[] dims)
+    {
+        var t = Tensor(name, Double, dims);
+        t.Bytes(9, System.Runtime.InteropServices.MemoryMarshal.AsBytes(values));
+        initializers.Add(t);
+        return name;
+    }
+
     public string Shape(string name, params long[] values)
     {
         var t = Tensor(name, Int64, [values.Length]);
         t.Bytes(9, System.Runtime.InteropServices.MemoryMarshal.AsBytes<long>(values));
+        initializers.Add(t);
+        return name;
+    }
+
+    /// <summary>A constant of floats whose bytes are in a file beside the model.</summary>
+    public string External(string name, string file, long offset, long bytes, params long[] dims)
+    {
+        var t = Tensor(name, Float, dims);
+        foreach (var (key, value) in new[] { ("location", file), ("offset", $"{offset}"), ("length", $"{bytes}") })
+        {
+            var entry = new Message();
+            entry.Text(1, key);
+            entry.Text(2, value);
+            t.Nested(13, entry);
+        }
+
+        t.Number(14, InFile);
         initializers.Add(t);
         return name;
     }
@@ -84,9 +113,9 @@ public sealed class OnnxWriter
         foreach (var i in inputs) graph.Nested(11, i);
         foreach (var o in outputs) graph.Nested(12, o);
         var model = new Message();
-        model.Number(1, 9);
+        model.Number(1, IrVersion);
         model.Nested(7, graph);
-        model.Nested(8, Opset("", 20));
+        model.Nested(8, Opset("", opset));
         model.Nested(8, Opset("com.microsoft", 1));
         return model.ToArray();
     }

@@ -1,7 +1,11 @@
-// Our operators beside those of ONNX Runtime, in one process, turn by turn; results are compared, the ratio of the medians of a turn is what counts.
+// Our operators and networks beside those of ONNX Runtime, in one process, turn by turn; results are compared, the ratio of the medians of a turn is what counts.
 //
-//   dotnet run -c Release --project benchmarks/peers -- [--threads N] [--rounds N] [FILTER]
+//   dotnet run -c Release --project benchmarks/peers -- [--threads N] [--rounds N] [FILTER]                      operators, then networks; with a filter only those operators
+//   dotnet run -c Release --project benchmarks/peers -- --only stack|unet1|unet2|vae|networks [--form plain|fused] [--models DIR]
+//   dotnet run -c Release --project benchmarks/peers -- --only NETWORK --prepare                                 only writes what is slow to make: model, .onnx, double result
+//   dotnet run -c Release --project benchmarks/peers -- --only NETWORK --memory                                  largest resident size, each side in a process of its own
 //
+// The networks' files (12 GB) are made at first use in --models, by default a folder of the system's temporary one, and stay there.
 // One thread is timed by its own processor time, several by the clock on the wall: then nothing else should run. A turn starts when the other side's
 // waiting threads have stopped spinning (Quiet.cs), and its first run is not counted.
 using DiffusionCore.Benchmarks;
@@ -11,6 +15,8 @@ using DiffusionCore.Peers;
 const double LargestDifference = 2e-5;
 int threads = Option("--threads", 2), rounds = Option("--rounds", 7), failures = 0;
 string filter = args.Length > 0 && !args[^1].StartsWith('-') && (args.Length < 2 || !args[^2].StartsWith('-')) ? args[^1] : "";
+string only = Word("--only", ""), folder = Word("--models", Path.Combine(Path.GetTempPath(), "dcore-peers"));
+if (only.Length > 0 || args is [NetworkMemory.Child, ..]) return Networks();
 using var pool = new WorkerPool(threads);
 double peak = threads == 1 ? PeakMeter.FmaGflopsPerCore() : PeakMeter.FmaGflops(pool);
 Console.WriteLine($"{pool.Isa}, {threads} threads, measured peak {peak:F1} GFLOP/s, {DateTime.UtcNow:yyyy-MM-dd}, ONNX Runtime {typeof(Microsoft.ML.OnnxRuntime.InferenceSession).Assembly.GetName().Version?.ToString(3)}");
@@ -44,6 +50,7 @@ foreach (var one in Cases.All())
     }
 }
 
+if (filter.Length == 0) failures += Networks();
 if (products.Count > 0) Console.WriteLine($"matrix products: geometric mean of the ratios {Math.Exp(products.Average(Math.Log)):F3}");
 return failures == 0 ? 0 : 1;
 
@@ -62,8 +69,40 @@ static double Median(List<double> values)
     return sorted[sorted.Count / 2];
 }
 
-int Option(string name, int fallback)
+int Option(string name, int fallback) => int.Parse(Word(name, $"{fallback}"));
+
+string Word(string name, string fallback)
 {
     int at = Array.IndexOf(args, name);
-    return at >= 0 && at + 1 < args.Length ? int.Parse(args[at + 1]) : fallback;
+    return at >= 0 && at + 1 < args.Length ? args[at + 1] : fallback;
+}
+
+int Networks()
+{
+    var files = new NetworkFiles(folder);
+    GraphForm? form = Word("--form", "") is { Length: > 0 } word ? Enum.Parse<GraphForm>(word, ignoreCase: true) : null;
+    if (args is [NetworkMemory.Child, var side, var name, ..]) return NetworkMemory.RunChild(files, NetworkCase.All.First(c => c.Name == name), side, threads, form!.Value);
+    var wanted = NetworkCase.All.Where(c => only is "" or "networks" || c.Name == only).ToList();
+    if (wanted.Count == 0) throw new ArgumentException($"--only: expected {string.Join(", ", NetworkCase.All.Select(c => c.Name))} or networks, found {only}");
+    bool prepare = args.Contains("--prepare"), memory = args.Contains("--memory");
+    if (!prepare && !memory) NetworkTable.Header();
+    int bad = 0;
+    foreach (var one in wanted)
+    {
+        if (prepare)
+        {
+            files.Export(one);
+            files.Reference(one);
+        }
+        else if (memory)
+        {
+            NetworkMemory.Run(files, one, folder, threads);
+        }
+        else if (!new NetworkTable(files, threads, rounds, form).Run(one))
+        {
+            bad++;
+        }
+    }
+
+    return bad == 0 ? 0 : 1;
 }
