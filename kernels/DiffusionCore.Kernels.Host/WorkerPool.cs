@@ -23,6 +23,7 @@ public sealed unsafe class WorkerPool : IDisposable
     private const int Closed = int.MaxValue;
 
     private readonly Thread[] threads;
+    private readonly WorkerSeats? seats;
     private readonly Lock callers = new();
     private readonly object parking = new();
     private delegate*<void*, int, int, void> work;
@@ -42,6 +43,7 @@ public sealed unsafe class WorkerPool : IDisposable
         if (Isa > HostIsa.Active) throw new PlatformNotSupportedException($"{Isa} kernels were asked for, this machine and build allow {HostIsa.Active}");
         ArgumentOutOfRangeException.ThrowIfLessThan(count, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(count, 1024);
+        seats = WorkerSeats.Of(count);
         threads = new Thread[count - 1];
         for (int i = 0; i < threads.Length; i++)
         {
@@ -114,6 +116,7 @@ public sealed unsafe class WorkerPool : IDisposable
 
     private void Work(int worker)
     {
+        seats?.Register(worker);
         int seen = 0;
         while (true)
         {
@@ -149,6 +152,7 @@ public sealed unsafe class WorkerPool : IDisposable
             var body = work;
             void* state = context;
             if (item >= Volatile.Read(ref items)) return;
+            seats?.Settle(worker);       // before the item is taken: whoever must wait for a free core holds nobody up
             if (Interlocked.CompareExchange(ref ticket, seen + 1, seen) != seen) continue;
             body(state, item, worker);
             Interlocked.Increment(ref done);

@@ -7,13 +7,13 @@ public sealed unsafe class CpuDevice : Device
 {
     private Peak? peak;
 
-    /// <param name="threads">Threads in all; 0 takes every core that the process may use.</param>
+    /// <param name="threads">Threads in all; 0 takes every core that the process may use, at most what its control groups grant it.</param>
     /// <param name="exact">Convolutions by their own sums only, without Winograd: slower, and without its relative rounding error of 1e-6.</param>
     public CpuDevice(int threads = 0, bool exact = false)
     {
         Exact = exact;
         if (threads is < 0 or > 1024) throw new UsageException($"threads: expected 0 to 1024, found {threads}");
-        Pool = new WorkerPool(threads == 0 ? Environment.ProcessorCount : threads);
+        Pool = new WorkerPool(threads == 0 ? CpuQuota.Threads() : threads);
     }
 
     public override string Name => "cpu";
