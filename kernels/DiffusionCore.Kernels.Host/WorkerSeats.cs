@@ -1,10 +1,11 @@
 // Where the workers of one pool run, so that no two of them share a core.
 //
-// The scheduler of a guest that packs threads onto few processors left the caller and its worker on one core for seconds while the other idled: matrix products
-// at 46 % of the peak of two cores (Zen 4, 2 cores, 2026-11-24). Pinning every worker for good would cure that, and hurt where another process wants one
-// of those very cores, or where two pools pin to the same ones. So a worker moves only when it meets another of its pool: each notes its processor
-// before every item, and who finds a lower-numbered one there leaves for the processors that none of the pool uses. The caller, whose thread
-// belongs to somebody else, is never moved: it sends the other away, which also frees one that waits behind it for its time slice.
+// Beside a process that keeps one of two cores busy the scheduler now and then puts caller and worker together on the other. Pinning every worker for good
+// would cure that, and hurt where another process wants one of those very cores, or where two pools pin to the same ones. So a worker moves only when
+// it meets another of its pool: each notes its processor before every item, and who finds a lower-numbered one there leaves for the processors that
+// none of the pool uses. The caller, whose thread belongs to somebody else, is never moved: it sends the other away, which also frees one that waits behind
+// it for its time slice. Between two threads on two free cores no move was ever seen. Two virtual processors that their host runs on one core (half the peak
+// for seconds, both threads always running, no stolen time reported) look the same from within and cannot be helped.
 //
 // Cost    one getcpu and a compare per worker: 20 ns, before items of 10 microseconds and more. Off where the pool has more threads than the process may
 //         use processors, beyond 1024 of them, and elsewhere than on Linux.
@@ -59,8 +60,7 @@ internal sealed unsafe class WorkerSeats
     /// <summary>Notes where this thread runs and sees to it that it is alone there.</summary>
     public void Settle(int worker)
     {
-        int here = CurrentProcessor();
-        if (processors[worker * Stride] != here) Volatile.Write(ref processors[worker * Stride], here);
+        int here = Note(worker);
         for (int other = 0; other < count; other++)
         {
             if (other == worker || ProcessorOf(other) != here) continue;
@@ -71,6 +71,14 @@ internal sealed unsafe class WorkerSeats
                 return;
             }
         }
+    }
+
+    /// <summary>Notes where this thread runs.</summary>
+    public int Note(int worker)
+    {
+        int here = CurrentProcessor();
+        if (processors[worker * Stride] != here) Volatile.Write(ref processors[worker * Stride], here);
+        return here;
     }
 
     // To any processor on which no other worker was seen.

@@ -9,8 +9,10 @@ namespace DiffusionCore.Kernels.Host;
 internal static unsafe partial class MicroKernel
 {
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Avx512Rows8x48(float** rows, Segment* segments, int count, float* b, float* acc, bool add)
+    private static void Avx512Rows8x48(float** rows, Segment* segments, int count, float* b, float* acc, bool add, Ahead ahead)
     {
+        byte* fetch = ahead.From == null ? (byte*)b : ahead.From;      // a page that is not mapped would be looked up every time
+        nint fetchStep = ahead.Step;
         var z = Vector512<float>.Zero;
         Vector512<float> c00 = z, c01 = z, c02 = z;
         Vector512<float> c10 = z, c11 = z, c12 = z;
@@ -27,6 +29,8 @@ internal static unsafe partial class MicroKernel
             float* p4 = rows[4] + offset, p5 = rows[5] + offset, p6 = rows[6] + offset, p7 = rows[7] + offset;
             for (nint i = 0; i < k; i++)
             {
+                Sse.Prefetch1(fetch);
+                fetch += fetchStep;
                 var b0 = Vector512.Load(b);
                 var b1 = Vector512.Load(b + 16);
                 var b2 = Vector512.Load(b + 32);
