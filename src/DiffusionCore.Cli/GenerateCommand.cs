@@ -80,8 +80,8 @@ internal static class GenerateCommand
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             var asked = Classes(folder, p.GetValue(classes));
             bool guidanceGiven = p.GetResult(guidance) is { Implicit: false };
-            if (guidanceGiven && asked.Count == 0 && !folder.TakesText) CommandLine.Note("--guidance has no effect without --class");
-            double weight = guidanceGiven ? p.GetValue(guidance) : folder.TakesText ? DefaultTextGuidance : folder.Classes?.NullClass is not null ? DefaultGuidance : 1;
+            if (guidanceGiven && asked.Count == 0 && !folder.TakesText && !folder.GuidesItself) CommandLine.Note("--guidance has no effect without --class");
+            double weight = guidanceGiven ? p.GetValue(guidance) : folder.Own is { } own ? own.Guidance : folder.TakesText ? DefaultTextGuidance : folder.Classes?.NullClass is not null ? DefaultGuidance : 1;
             int colours = folder.ImageChannels == 1 ? 1 : 3;
             double[]? levels = CliLists.Numbers(p.GetValue(sigmas), "--sigmas"), times = CliLists.Numbers(p.GetValue(timesteps), "--timesteps"), between = CliLists.Numbers(p.GetValue(interval), "--guidance-interval");
             if (between is not null && between.Length != 2) throw new UsageException($"--guidance-interval: expected two noise levels such as 0.3,5, found {between.Length}");
@@ -93,10 +93,10 @@ internal static class GenerateCommand
                 Prompt = p.GetValue(prompt) ?? "", Negative = p.GetValue(negative), PromptSyntax = Syntax(p.GetValue(syntax)!),
                 Init = SourceImages.Read(p.GetValue(init), colours), Mask = SourceImages.Read(p.GetValue(mask), 1), Strength = p.GetValue(strength),
                 Hints = [.. (p.GetValue(hint) ?? []).Select(f => SourceImages.Read(f, 3)!)], ControlScale = p.GetValue(controlScale), Tiled = p.GetValue(tiling),
-                Guidance = folder.TakesText || asked.Count > 0 ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
+                Guidance = folder.TakesText || asked.Count > 0 || folder.GuidesItself ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
                 Options = new SamplerOptions
                 {
-                    Steps = levels?.Length - 1 ?? times?.Length ?? p.GetValue(steps), Eta = p.GetValue(eta), Sigmas = levels, Timesteps = times,
+                    Steps = levels?.Length - 1 ?? times?.Length ?? (p.GetResult(steps) is { Implicit: false } ? null : folder.Own?.StepsOf(p.GetValue(sampler))) ?? p.GetValue(steps), Eta = p.GetValue(eta), Sigmas = levels, Timesteps = times,
                     Compatibility = p.GetValue(compat) is { } whose ? Compatibilities.Parse(whose) : Compatibility.Diffusers,
                 },
                 GuidanceInterval = between is null ? null : (between[0], between[1]), MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)),

@@ -8,7 +8,7 @@ using DiffusionCore.Samplers;
 namespace DiffusionCore.Pipelines;
 
 /// <summary>Images from noise, classes, texts and images: conditions, denoising steps, decoding, pixels.</summary>
-public sealed class GeneratePipeline : IDisposable
+public sealed partial class GeneratePipeline : IDisposable
 {
     private const int DefaultPixelBatch = 8;        // 4, 8 and 16 differ by 3 %; 8 keeps both branches of guidance in the last-level cache
     private const int DefaultLatentBatch = 1;       // one latent of usual size fills the machine
@@ -93,7 +93,7 @@ public sealed class GeneratePipeline : IDisposable
             options = options with { SkipSteps = steps - kept };
         }
 
-        var plan = Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
+        var plan = OwnPlan(options, request) ?? Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
         return request.GuidanceInterval is null ? plan : new GuidanceOptions { Scale = request.Guidance, Interval = request.GuidanceInterval }.Apply(plan);
     }
 
@@ -115,7 +115,7 @@ public sealed class GeneratePipeline : IDisposable
     }
 
     /// <summary>Whether both branches of guidance are evaluated.</summary>
-    public bool Guided(GenerateRequest request) => Model.Text is { } t
+    public bool Guided(GenerateRequest request) => Model.GuidesItself ? request.Guidance != 1 : Model.Text is { } t
         ? request.Guidance > 1 && t.Config.TimeConditionChannels == 0
         : request.Classes.Count > 0 && request.Guidance != 1;
 
@@ -218,7 +218,7 @@ public sealed class GeneratePipeline : IDisposable
             if (!float.IsFinite(latent[i])) throw new NonFiniteException(firstStage is null ? "denoised image" : "denoised latent", i);
         var image = firstStage is null ? latent : firstStage.Decode(latent, session.Height, session.Width, Budget(request), request.Tiled, Note, cancellation);
         var pixels = new byte[image.Length];
-        for (int i = 0; i < pixels.Length; i++) pixels[i] = (byte)Math.Round(Math.Clamp(image[i] * 0.5f + 0.5f, 0, 1) * 255);
+        for (int i = 0; i < pixels.Length; i++) pixels[i] = (byte)Math.Round(Math.Clamp(Model.Own is { UnitRange: true } ? image[i] : image[i] * 0.5f + 0.5f, 0, 1) * 255);
         return pixels;
     }
 }

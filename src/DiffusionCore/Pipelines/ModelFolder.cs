@@ -37,7 +37,7 @@ public sealed record ModelOptions
 /// A model that makes images: a diffusers model folder (model_index.json and a folder per component), the folder of a U-Net alone, or a single
 /// file of Stable Diffusion. Its parts are a denoiser and a scheduler, and for latent models a first stage, for text models text encoders.
 /// </summary>
-public sealed class ModelFolder : IDisposable
+public sealed partial class ModelFolder : IDisposable
 {
     private const string SchedulerFile = "scheduler_config.json";
 
@@ -139,6 +139,7 @@ public sealed class ModelFolder : IDisposable
     {
         if (options.ControlNets.Count + options.Loras.Count > 0 || options.FirstStage is not null || options.Tokenizer is not null) throw new UsageException($"{Path} is a network's folder alone: it takes no ControlNet, LoRA, first stage or tokenizer");
         Network = Open(Path, options.Variant);
+        if (LoadAuthors()) return;
         Denoiser = Network.Network is UNet2DModel unet
             ? new ClassDenoiser(unet)
             : throw new ModelFileException(Path, "_class_name", $"{Network.Config.ClassName} alone does not generate images; expected a UNet2DModel, or a model folder with {ModelIndex.FileName}");

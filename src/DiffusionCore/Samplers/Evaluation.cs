@@ -97,6 +97,12 @@ public sealed record Evaluation
     public (double Minimum, double Maximum)? LearnedVariance { get; init; }
 
     /// <summary>
+    /// log of the least and the largest variance by which a classifier's gradient moves the mean, at the last step too (Dhariwal and Nichol 2021, algorithm 1);
+    /// null where it moves eps (algorithm 2).
+    /// </summary>
+    public (double Minimum, double Maximum)? MeanVariance { get; init; }
+
+    /// <summary>
     /// Whether noise is drawn. Always where N is not 0; some solvers draw every step whatever N, and a generator that serves several runs must
     /// then move on as theirs does.
     /// </summary>
