@@ -60,7 +60,9 @@ public sealed record EdmSampling : IOwnSampling
         if (levels is not null) (low, high) = (levels[^2], levels[0]);
         return Common(f, f, NaturalSteps) with
         {
-            SigmaMinimum = Math.Max(0.002, low), SigmaMaximum = Math.Min(80, high), Round = levels is null ? null : sigma => levels.MinBy(u => Math.Abs(u - sigma)),
+            SigmaMinimum = Math.Max(0.002, low),
+            SigmaMaximum = Math.Min(80, high),
+            Round = levels is null ? null : sigma => levels.MinBy(u => Math.Abs(u - sigma)),
         };
     }
 

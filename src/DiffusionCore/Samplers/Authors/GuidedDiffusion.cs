@@ -121,7 +121,10 @@ public sealed record GuidedDiffusion : IOwnSampling
         double variance = SmallVariance ? small : fixedLarge;
         return At(now) with
         {
-            D = beta * Math.Sqrt(next) / (1 - now), X = (1 - next) * Math.Sqrt(1 - beta) / (1 - now), N = i == 0 ? 0 : LearnedVariance ? 1 : Math.Sqrt(variance), DrawsNoise = true,
+            D = beta * Math.Sqrt(next) / (1 - now),
+            X = (1 - next) * Math.Sqrt(1 - beta) / (1 - now),
+            N = i == 0 ? 0 : LearnedVariance ? 1 : Math.Sqrt(variance),
+            DrawsNoise = true,
             LearnedVariance = i > 0 && LearnedVariance ? (least, Log(beta)) : null,
             MeanVariance = LearnedVariance ? (least, Log(beta)) : (Log(variance), Log(variance)),
         };
