@@ -72,6 +72,12 @@ public sealed class Graph
 
     public IReadOnlyList<Node> Nodes => nodes;
 
+    /// <summary>What whoever records the graph tells the layers that are recorded, such as what to keep for another graph; null where nothing.</summary>
+    public object? Guide { get; init; }
+
+    /// <summary>The layer that is being recorded; empty outside a layer.</summary>
+    public string CurrentLayer => layers.Count == 0 ? "" : layers.Peek();
+
     /// <summary>Named results, in the order in which they were declared.</summary>
     public IReadOnlyList<(string Name, int Id)> Outputs => outputs;
 
@@ -147,7 +153,7 @@ public sealed class Graph
 
     private Value AppendNode(Op op, int[] ids, TensorType type, Rate rate)
     {
-        nodes.Add(new Node(nodes.Count, op, ids, type, rate, layers.Count == 0 ? "" : layers.Peek()));
+        nodes.Add(new Node(nodes.Count, op, ids, type, rate, CurrentLayer));
         return new Value(this, nodes.Count - 1);
     }
 

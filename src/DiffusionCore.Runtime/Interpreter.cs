@@ -136,6 +136,9 @@ public static partial class Interpreter
         ResizeOp resize => Resize(resize, x[0], y.Shape),
         ConvTranspose2dOp conv => ConvTranspose2d(conv, x, y.Shape),
         PickTokenOp pick => PickToken(pick, x),
+        TokenMatchOp match => TokenMatch(match, x[0]),
+        TokenMergeOp merge => TokenMerge(merge, x, y.Shape),
+        TokenUnmergeOp unmerge => TokenUnmerge(unmerge, x, y.Shape),
         _ => throw new NotSupportedException($"{op.Name} has no reference"),
     };
 

@@ -78,6 +78,12 @@ public static class Recording
 
     public static Value AveragePool(this Graph g, Value x, int kernel, int stride) => g.Add(new AveragePoolOp(kernel, kernel, stride, stride), x);
 
+    /// <summary>One level of the Haar transform: [N, 2H, 2W, C] to [N, H, W, 4C].</summary>
+    public static Value Haar(this Graph g, Value x) => g.Add(new HaarOp(), x);
+
+    /// <summary>The inverse of <see cref="Haar"/>.</summary>
+    public static Value InverseHaar(this Graph g, Value bands) => g.Add(new InverseHaarOp(), bands);
+
     public static Value Cast(this Graph g, Value x, DType to) => x.DType == to ? x : g.Add(new CastOp(to), x);
 
     /// <summary>[N, C, H, W] as files and callers have it, to [N, H, W, C] as the engine works on it.</summary>

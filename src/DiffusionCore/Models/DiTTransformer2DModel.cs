@@ -61,7 +61,7 @@ public sealed class DiTTransformer2DModel : INetwork
         var time = g.Add(new SinusoidalEmbeddingOp(Block.TimeChannels, true, 1), g.Cast(t, DType.F32));
         for (int i = 0; i < blocks.Count; i++)
         {
-            using (g.Layer($"transformer_blocks.{i}")) h = blocks[i].Record(g, h, time, classes);
+            using (g.Layer($"transformer_blocks.{i}")) h = blocks[i].Record(g, h, time, classes, rows, columns);
         }
 
         using (g.Layer("proj_out"))
@@ -135,11 +135,11 @@ public sealed class DiTTransformer2DModel : INetwork
             return g.Plus(g.Expand(emb, emb.Shape.With(0, images)), g.Embedding(classes, g.Weight(classTable)));
         }
 
-        public Value Record(Graph g, Value x, Value time, Value classes)
+        public Value Record(Graph g, Value x, Value time, Value classes, long rows, long columns)
         {
             var m = modulation.Record(g, g.Silu(Embedding(g, time, classes, x.Shape[0])));
             var h = Modulated(g, x, Part(g, m, 0), Part(g, m, 1), ModulatedEpsilon);
-            x = g.Plus(g.Times(attention.Record(g, h, h), Part(g, m, 2)), x);
+            x = g.Plus(g.Times(TokenMerging.Attend(g, h, rows, columns, t => attention.Record(g, t, t), level: 0), Part(g, m, 2)), x);
             h = Modulated(g, x, Part(g, m, 3), Part(g, m, 4), config.Epsilon);
             return g.Plus(g.Times(feedForward.Record(g, h), Part(g, m, 5)), x);
         }

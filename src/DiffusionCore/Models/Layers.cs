@@ -78,8 +78,9 @@ public sealed class SpatialAttention(WeightScope w, int channels, int headDim, i
     {
         long n = x.Shape[0], pixels = x.Shape[1] * x.Shape[2];
         var tokens = g.Reshape(norm is null ? x : norm.Record(g, x), n, pixels, channels);
-        var y = g.Attention(query.Record(g, tokens), key.Record(g, tokens), value.Record(g, tokens), channels / headDim, 1 / Math.Sqrt(headDim));
-        y = g.Plus(output.Record(g, y), g.Reshape(x, n, pixels, channels));
+        var y = TokenMerging.Attend(g, tokens, x.Shape[1], x.Shape[2], t =>
+            output.Record(g, g.Attention(query.Record(g, t), key.Record(g, t), value.Record(g, t), channels / headDim, 1 / Math.Sqrt(headDim))));
+        y = g.Plus(y, g.Reshape(x, n, pixels, channels));
         return g.Reshape(g.Affine(y, 1 / outputScale), x.Shape.ToArray());
     }
 }

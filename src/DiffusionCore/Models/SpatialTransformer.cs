@@ -43,7 +43,7 @@ public sealed class SpatialTransformer
         var h = projectIn.Record(g, g.Reshape(norm.Record(g, x, map), n, pixels, options.Channels));
         for (int i = 0; i < blocks.Count; i++)
         {
-            using (g.Layer($"transformer_blocks.{i}")) h = blocks[i].Record(g, h, context, mask);
+            using (g.Layer($"transformer_blocks.{i}")) h = blocks[i].Record(g, h, context, mask, x.Shape[1], x.Shape[2]);
         }
 
         var y = g.Plus(projectOut.Record(g, h), g.Reshape(x, n, pixels, options.Channels));
@@ -83,19 +83,25 @@ public sealed class TransformerBlock
 
     /// <param name="context">Null: the second attention reads the tokens themselves.</param>
     /// <param name="mask">Of the second attention. The peers leave the first one unmasked, even where it reads the context.</param>
-    public Value Record(Graph g, Value x, Value? context, Value? mask = null)
+    /// <param name="height">Of the map whose pixels the tokens are.</param>
+    public Value Record(Graph g, Value x, Value? context, Value? mask, long height, long width)
     {
         Value h;
         using (g.Layer("attn1"))
         {
             h = norm1.Record(g, x);
-            x = g.Plus(attention1.Record(g, h, onlyCross ? context ?? h : h), x);
+            var y = onlyCross && context is { } read
+                ? attention1.Record(g, h, read)
+                : TokenMerging.Attend(g, h, height, width, t => attention1.Record(g, t, t));
+            x = g.Plus(y, x);
         }
 
         using (g.Layer("attn2"))
         {
-            h = norm2.Record(g, x);
-            x = g.Plus(attention2.Record(g, h, context ?? h, context is null ? null : mask), x);
+            var y = context is { } read
+                ? NetworkCuts.CrossAttention(g, () => attention2.Record(g, norm2.Record(g, x), read, mask))
+                : TokenMerging.Attend(g, norm2.Record(g, x), height, width, t => attention2.Record(g, t, t));
+            x = g.Plus(y, x);
         }
 
         using (g.Layer("ff")) return g.Plus(feedForward.Record(g, norm3.Record(g, x)), x);

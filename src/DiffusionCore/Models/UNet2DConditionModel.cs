@@ -54,10 +54,11 @@ public sealed class UNet2DConditionModel : INetwork
     public Value Record(Graph g, Value x, Value t, UNetConditions c)
     {
         var inputs = encoder.RecordInputs(g, t, c, x.Shape[0]);
-        var (h, maps) = encoder.Record(g, encoder.RecordIn(g, x), inputs, c.AdapterFeatures);
-        var skips = new Stack<Value>();
+        var skips = new UNetSkips(g);
+        var (h, maps) = encoder.Record(g, encoder.RecordIn(g, x), inputs, c.AdapterFeatures, skips.Wanted);
         for (int i = 0; i < maps.Count; i++) skips.Push(i < c.DownResiduals.Count ? g.Plus(maps[i], c.DownResiduals[i]) : maps[i]);
-        if (c.MiddleResidual is { } residual) h = g.Plus(h, residual);
+        if (c.MiddleResidual is { } residual && !skips.Complete) h = g.Plus(h, residual);
+        h = skips.Turn(h);
         for (int i = 0; i < up.Count; i++)
         {
             using (g.Layer($"up_blocks.{i}")) h = up[i].Record(g, h, inputs, skips);

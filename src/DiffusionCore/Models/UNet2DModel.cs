@@ -117,7 +117,7 @@ public sealed class UNet2DModel : INetwork
         Value? image = x;                                   // what the skip blocks carry along at full fidelity
         Value h;
         using (g.Layer("conv_in")) h = convIn.Record(g, x);
-        var skips = new Stack<Value>([h]);
+        var skips = new UNetSkips(g, h);
         for (int i = 0; i < down.Count; i++)
         {
             using (g.Layer($"down_blocks.{i}")) h = down[i].Record(g, h, emb, skips, ref image);
@@ -125,7 +125,7 @@ public sealed class UNet2DModel : INetwork
 
         using (g.Layer("mid_block"))
         {
-            if (middleFirst is not null && middleLast is not null)
+            if (middleFirst is not null && middleLast is not null && !skips.Complete)
             {
                 h = middleFirst.Record(g, h, emb);
                 if (middleAttention is not null) h = middleAttention.Record(g, h);
@@ -134,6 +134,7 @@ public sealed class UNet2DModel : INetwork
         }
 
         image = null;
+        h = skips.Turn(h);
         for (int i = 0; i < up.Count; i++)
         {
             using (g.Layer($"up_blocks.{i}")) h = up[i].Record(g, h, emb, skips, ref image);
@@ -209,10 +210,11 @@ public sealed class UNet2DModel : INetwork
             }
         }
 
-        public Value Record(Graph g, Value h, Value emb, Stack<Value> skips, ref Value? image)
+        public Value Record(Graph g, Value h, Value emb, UNetSkips skips, ref Value? image)
         {
             for (int j = 0; j < resnets.Count; j++)
             {
+                if (skips.Complete) return h;
                 using (g.Layer($"resnets.{j}")) h = resnets[j].Record(g, h, emb);
                 if (attentions.Count > 0)
                 {
@@ -222,6 +224,7 @@ public sealed class UNet2DModel : INetwork
                 skips.Push(h);
             }
 
+            if (skips.Complete) return h;
             using (g.Layer("downsamplers.0"))
             {
                 if (downsampler is not null)
@@ -292,17 +295,19 @@ public sealed class UNet2DModel : INetwork
             }
         }
 
-        public Value Record(Graph g, Value h, Value emb, Stack<Value> skips, ref Value? image)
+        public Value Record(Graph g, Value h, Value emb, UNetSkips skips, ref Value? image)
         {
             for (int j = 0; j < resnets.Count; j++)
             {
-                using (g.Layer($"resnets.{j}")) h = resnets[j].Record(g, g.Concat(3, h, skips.Pop()), emb);
+                if (skips.Leaves()) continue;
+                using (g.Layer($"resnets.{j}")) h = resnets[j].Record(g, skips.Join(h, ref image), emb);
                 if (attentions.Count > 0 && !kind.Skip)
                 {
                     using (g.Layer($"attentions.{j}")) h = attentions[j].Record(g, h);
                 }
             }
 
+            if (skips.Pending) return h;
             if (kind.Skip)
             {
                 if (attentions.Count > 0)

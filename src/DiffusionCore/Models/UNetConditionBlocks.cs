@@ -38,11 +38,13 @@ internal sealed class UNetConditionDownBlock
         if (!last) downsampler = new(w.At("downsamplers.0.conv"), level.Width, level.Width, 3, stride: 2);
     }
 
+    /// <param name="wanted">Skips that are read: at as many the way down ends.</param>
     /// <param name="adapter">Added to the block's map, before the resolution changes where the block attends and after it where not, as the peers do.</param>
-    public Value Record(Graph g, Value h, UNetBlockInputs inputs, List<Value> skips, Value? adapter)
+    public Value Record(Graph g, Value h, UNetBlockInputs inputs, List<Value> skips, Value? adapter, int wanted)
     {
         for (int j = 0; j < resnets.Count; j++)
         {
+            if (skips.Count >= wanted) return h;
             using (g.Layer($"resnets.{j}")) h = resnets[j].Record(g, h, inputs.Time);
             if (transformers.Count > 0)
             {
@@ -53,7 +55,7 @@ internal sealed class UNetConditionDownBlock
             skips.Add(h);
         }
 
-        if (downsampler is not null)
+        if (downsampler is not null && skips.Count < wanted)
         {
             int p = config.DownsamplePadding;
             using (g.Layer("downsamplers.0")) h = p == 0 ? downsampler.Record(g, h, 0, 1) : downsampler.Record(g, h, p, p);
@@ -112,19 +114,20 @@ internal sealed class UNetConditionUpBlock
         if (!last) upsampler = new(w.At("upsamplers.0.conv"), level.Width, level.Width, 3);
     }
 
-    public Value Record(Graph g, Value h, UNetBlockInputs inputs, Stack<Value> skips)
+    public Value Record(Graph g, Value h, UNetBlockInputs inputs, UNetSkips skips)
     {
         for (int j = 0; j < resnets.Count; j++)
         {
-            using (g.Layer($"resnets.{j}")) h = resnets[j].Record(g, g.Concat(3, h, skips.Pop()), inputs.Time);
+            if (skips.Leaves()) continue;
+            using (g.Layer($"resnets.{j}")) h = resnets[j].Record(g, skips.Join(h), inputs.Time);
             if (transformers.Count > 0)
             {
                 using (g.Layer($"attentions.{j}")) h = transformers[j].Record(g, h, inputs.Context, inputs.Mask);
             }
         }
 
-        if (upsampler is null) return h;
-        var size = skips.Peek().Shape;                      // twice the map, or one less where an odd extent was halved
+        if (upsampler is null || skips.Pending) return h;
+        var size = skips.Next.Shape;                        // twice the map, or one less where an odd extent was halved
         using (g.Layer("upsamplers.0")) return upsampler.Record(g, g.UpsampleNearest(h, checked((int)size[1]), checked((int)size[2])));
     }
 }

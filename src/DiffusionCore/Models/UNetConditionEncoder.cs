@@ -92,15 +92,16 @@ internal sealed class UNetConditionEncoder
     }
 
     /// <summary>Everything after the first convolution; the skips come finest first, the first convolution's result before them.</summary>
-    public (Value H, List<Value> Skips) Record(Graph g, Value h, UNetBlockInputs inputs, IReadOnlyList<Value> adapter)
+    /// <param name="wanted">Skips that are read; where that is not all of them, the way down ends there and there is no middle.</param>
+    public (Value H, List<Value> Skips) Record(Graph g, Value h, UNetBlockInputs inputs, IReadOnlyList<Value> adapter, int wanted = int.MaxValue)
     {
         var skips = new List<Value> { h };
         for (int i = 0; i < down.Count; i++)
         {
-            using (g.Layer($"down_blocks.{i}")) h = down[i].Record(g, h, inputs, skips, i < adapter.Count ? adapter[i] : null);
+            using (g.Layer($"down_blocks.{i}")) h = down[i].Record(g, h, inputs, skips, i < adapter.Count ? adapter[i] : null, wanted);
         }
 
-        if (middle is null) return (h, skips);
+        if (middle is null || skips.Count >= wanted) return (h, skips);
         using (g.Layer("mid_block")) return (middle.Record(g, h, inputs), skips);
     }
 

@@ -1,7 +1,9 @@
 using System.Runtime.InteropServices;
+using DiffusionCore.Models;
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
+using DiffusionCore.Shortcuts;
 
 namespace DiffusionCore.Pipelines;
 
@@ -13,15 +15,15 @@ public sealed class DenoiseSession : IDisposable
 {
     private readonly Device device;
     private readonly SamplerPlan sampler;
-    private readonly Executable executable;
-    private readonly DeviceBuffer sample, noise, time, scale, output;
+    private readonly NetworkPlans plans;
+    private readonly DeviceBuffer sample, noise, time, scale;
     private readonly DeviceBuffer? work;
     private readonly DeviceBuffer[] slots;
-    private readonly Dictionary<string, DeviceBuffer> conditions = [];
     private readonly float[] staged;
     private readonly float[] number = new float[1];
     private LatentNoise? source;
-    private readonly DeviceStep update;
+    private readonly DeviceStep[] updates;           // one per plan
+    private int ran;                                 // the plan that ran last
     private SamplerStepArguments step;
     private ISamplerRun? run;
     private BrownianTree[]? paths;
@@ -31,7 +33,7 @@ public sealed class DenoiseSession : IDisposable
     private Inpainting? inpainting;
 
     /// <param name="factor">Pixels of the image per pixel of the latent, for messages.</param>
-    internal DenoiseSession(Device device, IDenoiser denoiser, string path, WeightStore weights, SamplerPlan sampler, SessionShape shape, MemoryBudget budget, int factor = 1)
+    internal DenoiseSession(Device device, IDenoiser denoiser, string path, WeightStore weights, SamplerPlan sampler, SessionShape shape, MemoryBudget budget, int factor = 1, ShortcutOptions? shortcuts = null)
     {
         this.device = device;
         this.sampler = sampler;
@@ -43,31 +45,21 @@ public sealed class DenoiseSession : IDisposable
         if (sampler.Evaluations.Any(e => e.Known is not null)) throw new UsageException($"sampler {sampler.Name} fills the missing part of an image: it needs an image and a mask");
         if (sampler.NeedsUnconditional && !shape.Guided) throw new UsageException($"sampler {sampler.Name} reads both branches of guidance: give a --guidance other than 1, and a model that has them");
         if (sampler.Adaptive is not null && shape.Images > 1) throw new UsageException($"sampler {sampler.Name} chooses its steps by the error of one image: use --batch 1");
-        var graph = Record(denoiser, sampler, shape);
-        Plan = device.Plan(graph);
+        plans = new NetworkPlans(device, denoiser, sampler, shape, shortcuts ?? new ShortcutOptions(), path);
         long bytes = (long)shape.Images * Elements * sizeof(float);
-        budget.Check(Plan, weights, (sampler.Slots + 3) * bytes, $"{shape.Images} image{(shape.Images == 1 ? "" : "s")} of {shape.Width * factor}x{shape.Height * factor} at once");
+        budget.Check(Plan, weights, (sampler.Slots + 3) * bytes + plans.BesideBytes, $"{shape.Images} image{(shape.Images == 1 ? "" : "s")} of {shape.Width * factor}x{shape.Height * factor} at once");
 
-        executable = device.Prepare(Plan, weights);
+        plans.Prepare(weights);
         sample = device.Allocate(bytes);
         noise = device.Allocate(bytes);
         time = device.Allocate(sizeof(float));
         scale = device.Allocate(sizeof(float));
-        output = executable.Output("prediction");
         work = sampler.ThresholdRatio > 0 || sampler.Evaluations.Any(e => e.LangevinRatio > 0) ? device.Allocate(bytes) : null;
         slots = [.. Enumerable.Range(0, sampler.Slots).Select(_ => device.Allocate(bytes))];
-        update = new DeviceStep(device, sampler, sample, output, noise, work, slots);
-        executable.Bind("sample", sample);
-        executable.Bind("timestep", time);
-        if (Scales(sampler)) executable.Bind("input_scale", scale);
-        foreach (var node in Plan.Graph.Nodes)
-        {
-            if (node.Op is not InputOp input || node.Rate != Rate.Request || conditions.ContainsKey(input.InputName)) continue;
-            var buffer = device.Allocate(node.Type.Bytes);
-            conditions.Add(input.InputName, buffer);
-            executable.Bind(input.InputName, buffer);
-        }
-
+        updates = [.. plans.Outputs.Select(output => new DeviceStep(device, sampler, sample, output, noise, work, slots))];
+        plans.Bind("sample", sample);
+        plans.Bind("timestep", time);
+        if (Scales(sampler)) plans.Bind("input_scale", scale);
         staged = new float[shape.Images * Elements];
     }
 
@@ -86,9 +78,10 @@ public sealed class DenoiseSession : IDisposable
     /// <summary>Whether the network also predicts the variance.</summary>
     public bool Variance { get; }
 
-    public Plan Plan { get; }
+    /// <summary>Of the whole network; a shortcut adds others.</summary>
+    public Plan Plan => plans.Whole;
 
-    public Executable Executable => executable;
+    public Executable Executable => plans.Executable;
 
     /// <summary>Numbers in one latent.</summary>
     public int Elements => Height * Width * Channels;
@@ -96,9 +89,11 @@ public sealed class DenoiseSession : IDisposable
     private static bool Scales(SamplerPlan sampler) => sampler.Adaptive is not null || sampler.Evaluations.Any(e => e.InputScale != 1);
 
     /// <summary>The network with what a sampler needs around it: input scaling, both branches of guidance in one batch.</summary>
-    public static Graph Record(IDenoiser denoiser, SamplerPlan sampler, SessionShape shape)
+    public static Graph Record(IDenoiser denoiser, SamplerPlan sampler, SessionShape shape) => Record(denoiser, sampler, shape, null);
+
+    internal static Graph Record(IDenoiser denoiser, SamplerPlan sampler, SessionShape shape, NetworkCuts? cuts)
     {
-        var g = new Graph();
+        var g = new Graph { Guide = cuts };
         var x = g.Input("sample", new Shape(shape.Images, shape.Height, shape.Width, denoiser.Channels));
         var t = g.Input("timestep", new Shape(1));
         if (Scales(sampler)) x = g.Times(x, g.Input("input_scale", new Shape(1)));
@@ -112,9 +107,10 @@ public sealed class DenoiseSession : IDisposable
     {
         source = new LatentNoise(start.Noise, Images, Math.Max(start.Total, start.FirstImage + Images), Height, Width, Channels);
         source.Start(start.Seeds, start.FirstImage);
-        double deviation = start.Latents is null ? sampler.InitialSigma : 1;
+        double deviation = start.Latents is null && start.Coarse is null ? sampler.InitialSigma : 1;
         if (start.Variation is { } variation) source.DrawVaried(staged, variation, deviation);
         else source.Draw(staged, deviation);
+        if (start.FirstNoise is { } given) for (int i = 0; i < staged.Length; i++) staged[i] = (float)(deviation * given[i]);
         inpainting = start.Mask is null ? null : new Inpainting(start.Latents!, start.Mask, [.. staged], Channels);
         if (start.Latents is { } latents)
         {
@@ -122,13 +118,14 @@ public sealed class DenoiseSession : IDisposable
             for (int i = 0; i < staged.Length; i++) staged[i] = (float)(alpha * latents[i] + sigma * staged[i]);
         }
 
+        if (start.Coarse is { } coarse) Raise(coarse);
+
         device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), sample);
-        foreach (var (name, buffer) in conditions) device.Upload(start.Conditioning.TryGetValue(name, out byte[]? given) ? given : new byte[buffer.Bytes], buffer);
-        executable.Run(Rate.Request);
-        (run, measured, guidance, seeds, paths) = (sampler.Start(), double.NaN, start.Guidance, start.Seeds, null);
+        plans.Start(start.Conditioning);
+        (run, ran, measured, guidance, seeds, paths) = (sampler.Start(), 0, double.NaN, start.Guidance, start.Seeds, null);
         step = new SamplerStepArguments
         {
-            Images = Images, Elements = Elements, Sample = sample, Model = output, Guided = Guided, Prediction = sampler.Prediction, Next = sample,
+            Images = Images, Elements = Elements, Sample = sample, Model = sample, Guided = Guided, Prediction = sampler.Prediction, Next = sample,
             Clip = sampler.Clip, ClipRederivesEpsilon = sampler.ClipRederivesEpsilon, ThresholdRatio = sampler.ThresholdRatio, ThresholdMaximum = sampler.ThresholdMaximum,
             VarianceChannels = Variance ? Channels : 0,
         };
@@ -144,7 +141,7 @@ public sealed class DenoiseSession : IDisposable
         {
             Put(time, (float)e.Time);
             Put(scale, (float)e.InputScale);
-            executable.Run(Rate.Step);
+            ran = plans.Run();
         }
 
         if (e.DrawsNoise)
@@ -154,8 +151,9 @@ public sealed class DenoiseSession : IDisposable
             device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), noise);
         }
 
-        update.Apply(e, ref step, guidance);
-        measured = update.Measure(e);
+        step.Guided = Guided && !plans.Gated(ran);
+        updates[ran].Apply(e, ref step, guidance);
+        measured = updates[ran].Measure(e);
     }
 
     /// <summary>The next evaluation of the run, as the sampler decides; null at its end.</summary>
@@ -184,13 +182,12 @@ public sealed class DenoiseSession : IDisposable
 
     public void Dispose()
     {
-        executable.Dispose();
+        plans.Dispose();
         sample.Dispose();
         noise.Dispose();
         time.Dispose();
         scale.Dispose();
         work?.Dispose();
-        foreach (var buffer in conditions.Values) buffer.Dispose();
         foreach (var slot in slots) slot.Dispose();
     }
 
@@ -206,6 +203,18 @@ public sealed class DenoiseSession : IDisposable
             for (int c = 0; c < Channels; c++)
                 for (int p = 0; p < pixels; p++) staged[image * Elements + p * Channels + c] = (float)along[c * pixels + p];
         }
+    }
+
+    // The first latent from a lower resolution and the noise that is staged.
+    private void Raise(CoarseStart coarse)
+    {
+        var first = sampler.Evaluations[0];
+        var change = ResolutionChange.Of(coarse.Alpha, coarse.Sigma, first.Alpha, first.Sigma, coarse.Factor);
+        var more = change.Mean == 0 ? [] : new float[staged.Length];
+        if (change.Mean != 0) source!.Draw(more);
+        int height = Height / coarse.Factor, width = Width / coarse.Factor, each = height * width * Channels;
+        if (coarse.Latents.Length != Images * each) throw new UsageException($"coarse start: expected {Images * each} numbers, {Images} latents of {width}x{height}x{Channels}, found {coarse.Latents.Length}");
+        for (int i = 0; i < Images; i++) change.Raise(coarse.Latents.AsSpan(i * each, each), staged.AsSpan(i * Elements, Elements), change.Mean == 0 ? [] : more.AsSpan(i * Elements, Elements), height, width, Channels, coarse.Factor);
     }
 
     private void Put(DeviceBuffer buffer, float value)

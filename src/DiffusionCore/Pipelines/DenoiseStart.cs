@@ -1,4 +1,5 @@
 using DiffusionCore.Noise;
+using DiffusionCore.Shortcuts;
 
 namespace DiffusionCore.Pipelines;
 
@@ -25,6 +26,12 @@ public sealed record DenoiseStart
 
     /// <summary>Latents [image][row][column][channel] of images to start from, noised to the first step's level; null to start from noise alone.</summary>
     public float[]? Latents { get; init; }
+
+    /// <summary>White noise to begin with, [image][row][column][channel]; null to draw it.</summary>
+    public float[]? FirstNoise { get; init; }
+
+    /// <summary>Latents of a lower resolution that the run goes on from; null where it does not.</summary>
+    public CoarseStart? Coarse { get; init; }
 
     /// <summary>
     /// Which part is made anew, [image][row][column], 1 for yes: after every step the rest is put back to <see cref="Latents"/> at that step's

@@ -4,6 +4,7 @@ using DiffusionCore.Models;
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
+using DiffusionCore.Shortcuts;
 
 namespace DiffusionCore.Pipelines;
 
@@ -30,7 +31,7 @@ public sealed partial class GeneratePipeline : IDisposable
         if (model.FirstStage is { } stage) firstStage = new FirstStage(device, stage);
     }
 
-    private readonly record struct Key(SessionShape Shape, SamplerPlan Sampler);
+    private readonly record struct Key(SessionShape Shape, SamplerPlan Sampler, ShortcutOptions Shortcuts);
 
     public ModelFolder Model { get; }
 
@@ -52,6 +53,7 @@ public sealed partial class GeneratePipeline : IDisposable
         int batch = request.Batch > 0 ? request.Batch : firstStage is null ? DefaultPixelBatch : DefaultLatentBatch;
         if (sampler.Adaptive is not null) batch = 1;                       // its steps follow the error of one image
         var budget = Budget(request);
+        var coarse = Coarse(request);
         var conditions = new Conditioning(this, request, guided, height, width, budget);
         text?.Release();                // the encoders are a tenth of the weights and are not needed again until another prompt comes
         float[]? latent = request.Init is null ? null : Latent(conditions.Init!, height, width, budget);
@@ -59,15 +61,16 @@ public sealed partial class GeneratePipeline : IDisposable
         {
             int images = Math.Min(batch, request.Count - first);
             cancellation.ThrowIfCancellationRequested();
-            var session = Session(new Key(conditions.Shape(images), sampler), budget);
+            var session = Session(new Key(conditions.Shape(images), sampler, request.Shortcuts), budget);
             ulong[] seeds = [.. Enumerable.Range(first, images).Select(i => unchecked(request.Seed + (ulong)i))];
             int[] labels = [.. Enumerable.Range(first, images).Select(i => request.Classes.Count > 0 ? request.Classes[i % request.Classes.Count] : Model.Classes?.NullClass ?? 0)];
-            session.Start(new DenoiseStart
+            var start = new DenoiseStart
             {
                 Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation, Guidance = request.Guidance,
                 Conditioning = conditions.For(labels), Latents = Repeated(latent, images),
                 Mask = Model.Text is { Inpaints: true } ? null : Repeated(conditions.LatentMask, images),
-            });
+            };
+            session.Start(coarse is null ? start : start with { Coarse = RunCoarse(coarse, request, conditions.Shape(images), start, budget, report, cancellation) });
             Run(session, sampler, request, first, report, cancellation);
             var latents = session.Download();
             for (int i = 0; i < images; i++)
@@ -93,6 +96,12 @@ public sealed partial class GeneratePipeline : IDisposable
             options = options with { SkipSteps = steps - kept };
         }
 
+        if (request.Shortcuts.Coarse is { } coarse)
+        {
+            Coarse(request);
+            options = options with { SkipSteps = coarse.Steps };
+        }
+
         var plan = OwnPlan(options, request) ?? Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
         return request.GuidanceInterval is null ? plan : new GuidanceOptions { Scale = request.Guidance, Interval = request.GuidanceInterval }.Apply(plan);
     }
@@ -102,7 +111,7 @@ public sealed partial class GeneratePipeline : IDisposable
     {
         var (height, width) = Size(request);
         var shape = new SessionShape(images, height / Model.Factor, width / Model.Factor, Guided(request)) { Tokens = Model.TakesText ? Model.TextEncoders[0].Tokenizer.MaximumLength : 0 };
-        return Session(new Key(shape, Plan(request)), Budget(request));
+        return Session(new Key(shape, Plan(request), request.Shortcuts), Budget(request));
     }
 
     public void Dispose()
@@ -191,7 +200,7 @@ public sealed partial class GeneratePipeline : IDisposable
 
     private DenoiseSession Session(Key key, MemoryBudget budget)
     {
-        int found = sessions.FindIndex(s => s.Key.Shape == key.Shape && ReferenceEquals(s.Key.Sampler, key.Sampler));
+        int found = sessions.FindIndex(s => s.Key.Shape == key.Shape && ReferenceEquals(s.Key.Sampler, key.Sampler) && s.Key.Shortcuts == key.Shortcuts);
         if (found >= 0)
         {
             var entry = sessions[found];
@@ -206,7 +215,7 @@ public sealed partial class GeneratePipeline : IDisposable
             sessions.RemoveAt(0);
         }
 
-        var session = new DenoiseSession(device, Model.Denoiser, Model.Path, weights, key.Sampler, key.Shape, budget, Model.Factor);
+        var session = new DenoiseSession(device, Model.Denoiser, Model.Path, weights, key.Sampler, key.Shape, budget, Model.Factor, key.Shortcuts);
         sessions.Add((key, session));
         return session;
     }

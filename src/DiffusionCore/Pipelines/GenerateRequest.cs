@@ -1,6 +1,7 @@
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
+using DiffusionCore.Shortcuts;
 using DiffusionCore.Text;
 
 namespace DiffusionCore.Pipelines;
@@ -70,6 +71,9 @@ public sealed record GenerateRequest
     public string? Schedule { get; init; }
 
     public SamplerOptions Options { get; init; } = new();
+
+    /// <summary>What is left out to be faster; nothing by default.</summary>
+    public ShortcutOptions Shortcuts { get; init; } = new();
 
     /// <summary>Whether latents are decoded in tiles: less memory, more time.</summary>
     public bool Tiled { get; init; }

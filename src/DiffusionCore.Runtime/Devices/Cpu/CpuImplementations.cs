@@ -37,6 +37,10 @@ internal static class CpuImplementations
             MaxPoolOp => [new CpuMaxPool()],
             ResizeOp => [new CpuResize()],
             ConvTranspose2dOp => [new CpuConvTranspose2d()],
+            TokenMatchOp => [new CpuTokenMatch()],
+            TokenMergeOp => [new CpuTokenMerge()],
+            TokenUnmergeOp => [new CpuTokenUnmerge()],
+            HaarOp or InverseHaarOp => [new CpuHaar()],
             _ => [],
         };
         return [.. own, new CpuReference()];

@@ -78,7 +78,7 @@ public sealed class OpenAiClassifier : INetwork
         var inputs = new OpenAiInputs(g.Silu(g.Expand(emb, emb.Shape.With(0, x.Shape[0]))), null, null);
         Value h;
         using (g.Layer("input_blocks.0")) h = convIn.Record(g, x);
-        h = encoder.Record(g, h, inputs, new());
+        h = encoder.Record(g, h, inputs, new(g));
         using (g.Layer("out"))
         {
             h = g.Silu(normOut.Record(g, h));

@@ -61,7 +61,7 @@ public sealed class OpenAiUNet : INetwork
         var inputs = new OpenAiInputs(g.Silu(g.Expand(emb, emb.Shape.With(0, x.Shape[0]))), context, null);
         Value h;
         using (g.Layer("input_blocks.0")) h = convIn.Record(g, x);
-        var skips = new Stack<Value>([h]);
+        var skips = new UNetSkips(g, h);
         h = encoder.Record(g, h, inputs, skips);
         h = decoder.Record(g, h, inputs, skips);
         using (g.Layer("out")) return convOut.Record(g, g.Silu(normOut.Record(g, h)));

@@ -136,14 +136,15 @@ internal sealed class OpenAiEncoder
     }
 
     /// <param name="skips">Holds the first map already.</param>
-    public Value Record(Graph g, Value h, OpenAiInputs inputs, Stack<Value> skips)
+    public Value Record(Graph g, Value h, OpenAiInputs inputs, UNetSkips skips)
     {
-        for (int i = 0; i < down.Count; i++)
+        for (int i = 0; i < down.Count && !skips.Complete; i++)
         {
             using (g.Layer($"input_blocks.{i}")) h = down[i].Record(g, h, inputs);
             skips.Push(h);
         }
 
+        if (skips.Complete) return h;
         using (g.Layer("middle_block")) return middle.Record(g, h, inputs);
     }
 }
@@ -170,11 +171,13 @@ internal sealed class OpenAiDecoder
         }
     }
 
-    public Value Record(Graph g, Value h, OpenAiInputs inputs, Stack<Value> skips)
+    public Value Record(Graph g, Value h, OpenAiInputs inputs, UNetSkips skips)
     {
+        h = skips.Turn(h);
         for (int i = 0; i < up.Count; i++)
         {
-            using (g.Layer($"output_blocks.{i}")) h = up[i].Record(g, g.Concat(3, h, skips.Pop()), inputs);
+            if (skips.Leaves()) continue;
+            using (g.Layer($"output_blocks.{i}")) h = up[i].Record(g, skips.Join(h), inputs);
         }
 
         return h;

@@ -75,7 +75,7 @@ public sealed class PyramidUNet : INetwork
         var inputs = new OpenAiInputs(g.Silu(g.Expand(emb, emb.Shape.With(0, x.Shape[0]))), context, map);
         Value h;
         using (g.Layer("pre_input_blocks")) h = stems[stage].Record(g, x);
-        var skips = new Stack<Value>([h]);
+        var skips = new UNetSkips(g, h);
         h = encoder.Record(g, h, inputs, skips);
         h = decoder.Record(g, h, inputs, skips);
         using (g.Layer("out")) return heads[stage].Conv.Record(g, g.Silu(heads[stage].Norm.Record(g, h)));

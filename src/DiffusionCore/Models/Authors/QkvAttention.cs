@@ -68,8 +68,9 @@ internal sealed class QkvAttention(Norm norm, QkvProjection qkv, Linear output, 
     {
         long n = x.Shape[0], pixels = x.Shape[1] * x.Shape[2];
         var tokens = g.Reshape(norm.Record(g, x), n, pixels, channels);
-        var y = g.Attention(qkv.Query(g, tokens), qkv.Key(g, tokens), qkv.Values(g, tokens), heads, 1 / Math.Sqrt(channels / heads));
-        y = g.Plus(output.Record(g, y), g.Reshape(x, n, pixels, channels));
+        var y = TokenMerging.Attend(g, tokens, x.Shape[1], x.Shape[2], t =>
+            output.Record(g, g.Attention(qkv.Query(g, t), qkv.Key(g, t), qkv.Values(g, t), heads, 1 / Math.Sqrt(channels / heads))));
+        y = g.Plus(y, g.Reshape(x, n, pixels, channels));
         return g.Reshape(g.Affine(y, outputScale), x.Shape.ToArray());
     }
 }

@@ -108,7 +108,8 @@ internal sealed class ScoreAttention(WeightScope w, ScoreConfig config, int chan
     {
         long n = x.Shape[0], pixels = x.Shape[1] * x.Shape[2];
         var tokens = g.Reshape(norm.Record(g, x), n, pixels, channels);
-        var y = g.Attention(query.Record(g, tokens), key.Record(g, tokens), value.Record(g, tokens), 1, 1 / Math.Sqrt(channels));
-        return g.Reshape(config.Sum(g, output.Record(g, y), g.Reshape(x, n, pixels, channels)), x.Shape.ToArray());
+        var y = TokenMerging.Attend(g, tokens, x.Shape[1], x.Shape[2], t =>
+            output.Record(g, g.Attention(query.Record(g, t), key.Record(g, t), value.Record(g, t), 1, 1 / Math.Sqrt(channels))));
+        return g.Reshape(config.Sum(g, y, g.Reshape(x, n, pixels, channels)), x.Shape.ToArray());
     }
 }

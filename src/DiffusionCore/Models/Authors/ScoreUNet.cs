@@ -122,18 +122,21 @@ public sealed class ScoreUNet : INetwork
         if (!config.Centered) x = g.Affine(x, 2, -1);
         Value image = x, h;
         using (g.Layer("conv_in")) h = convIn.Record(g, x);
-        var skips = new Stack<Value>([h]);
+        var skips = new UNetSkips(g, h);
         for (int i = 0; i < down.Count; i++)
         {
             using (g.Layer($"down.{i}")) h = RecordDown(g, down[i], h, emb, skips, ref image);
         }
 
-        using (g.Layer("middle")) h = middleLast.Record(g, middleAttention.Record(g, middleFirst.Record(g, h, emb)), emb);
+        if (!skips.Complete) using (g.Layer("middle")) h = middleLast.Record(g, middleAttention.Record(g, middleFirst.Record(g, h, emb)), emb);
         Value? built = null;
+        h = skips.Turn(h);
         for (int i = 0; i < up.Count; i++)
         {
             using var layer = g.Layer($"up.{i}");
-            foreach (var block in up[i].Blocks) h = block.Record(g, g.Concat(3, h, skips.Pop()), emb);
+            foreach (var block in up[i].Blocks)
+                if (!skips.Leaves()) h = block.Record(g, skips.Join(h, ref built), emb);
+            if (skips.Pending) continue;
             foreach (var attention in up[i].Attentions) h = attention.Record(g, h);
             if (up[i].Side is { } side)
             {
@@ -150,16 +153,17 @@ public sealed class ScoreUNet : INetwork
 
     private bool Attends(int level) => config.AttentionAt.Contains(config.ImageSize >> level);
 
-    private Value RecordDown(Graph g, Level level, Value h, Value? emb, Stack<Value> skips, ref Value image)
+    private Value RecordDown(Graph g, Level level, Value h, Value? emb, UNetSkips skips, ref Value image)
     {
         for (int j = 0; j < level.Blocks.Count; j++)
         {
+            if (skips.Complete) return h;
             h = level.Blocks[j].Record(g, h, emb);
             if (level.Attentions.Count > 0) h = level.Attentions[j].Record(g, h);
             skips.Push(h);
         }
 
-        if (level.Resample is null) return h;
+        if (level.Resample is null || skips.Complete) return h;
         h = level.Resample.Record(g, h, emb);
         if (config.Input == ScorePyramid.Skip)
         {
