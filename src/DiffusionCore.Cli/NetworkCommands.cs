@@ -223,12 +223,23 @@ internal static class EvaluateCommand
         var threads = CliOptions.Threads();
         var json = CliOptions.Json();
         var command = new Command("evaluate", "Make images of every class and count how many a classifier puts there") { model, classifier, perClass, steps, sampler, guidance, seed, opened, threads, json };
+        var frechet = new FrechetOptions();
+        foreach (var option in frechet.All) command.Add(option);
         command.SetAction(p =>
         {
+            bool distances = frechet.Asked(p);
             using var folder = ModelFolder.Load(ModelLocator.Resolve(p.GetValue(model)));
             using var judge = Component.Load(p.GetValue(classifier) ?? ModelLocator.Bundled(ModelLocator.Classifier));
             if (judge.Network is not ImageClassifier network) throw new ModelFileException(judge.Path, "_class_name", "expected an ImageClassifier");
             using var device = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads), exact: false);
+            if (distances)
+            {
+                foreach (Option other in new Option[] { perClass, steps, sampler })
+                    if (p.GetResult(other) is { Implicit: false }) throw new UsageException($"{other.Name} does not go with --frechet, which has --images, --nfe and --samplers");
+                double scale = p.GetResult(guidance) is { Implicit: false } ? p.GetValue(guidance) : 1;
+                return frechet.Run(p, folder, judge.Path, network, device, scale, CliOptions.ParseSeed(p.GetValue(seed)), p.GetValue(json), cancellation);
+            }
+
             using var pipeline = new GeneratePipeline(folder, device);
             var classes = GenerateCommand.Classes(folder, "all");
             if (!classes.Select(c => folder.Classes!.Names[c]).SequenceEqual(network.Config.Classes)) throw new ModelFileException(judge.Path, "classes", "are not those of the model");

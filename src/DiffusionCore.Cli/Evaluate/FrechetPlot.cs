@@ -1,0 +1,75 @@
+using System.Globalization;
+using System.Text;
+
+namespace DiffusionCore.Cli;
+
+/// <summary>Distance over seconds per image as an SVG picture, both axes logarithmic: a line per sampler, the Pareto front dashed and ringed.</summary>
+internal static class FrechetPlot
+{
+    private const int Width = 900, Height = 560, Left = 70, Right = 190, Top = 40, Bottom = 60, LegendLine = 18;
+
+    private static readonly string[] Colours =
+        ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#003f5c", "#ffa600", "#665191", "#2f4b7c"];
+
+    public static string Svg(IReadOnlyList<FrechetCell> cells)
+    {
+        var (fast, slow) = Range(cells.Select(c => c.Seconds));
+        var (near, far) = Range(cells.Select(c => c.Distance));
+        var svg = new StringBuilder();
+        Line(svg, $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{Width}\" height=\"{Height}\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\">");
+        Line(svg, $"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/>");
+        Line(svg, $"<text x=\"{Left}\" y=\"{Top - 14}\" font-weight=\"bold\">Frechet distance over seconds per image; dashed: the Pareto front</text>");
+        Line(svg, $"<rect x=\"{Left}\" y=\"{Top}\" width=\"{Width - Left - Right}\" height=\"{Height - Top - Bottom}\" fill=\"none\" stroke=\"#444\"/>");
+        foreach (double v in Ticks(fast, slow))
+        {
+            Line(svg, $"<line x1=\"{X(v):F1}\" y1=\"{Top}\" x2=\"{X(v):F1}\" y2=\"{Height - Bottom}\" stroke=\"#ddd\"/>");
+            Line(svg, $"<text x=\"{X(v):F1}\" y=\"{Height - Bottom + 16}\" text-anchor=\"middle\">{v:G3}</text>");
+        }
+
+        foreach (double v in Ticks(near, far))
+        {
+            Line(svg, $"<line x1=\"{Left}\" y1=\"{Y(v):F1}\" x2=\"{Width - Right}\" y2=\"{Y(v):F1}\" stroke=\"#ddd\"/>");
+            Line(svg, $"<text x=\"{Left - 6}\" y=\"{Y(v) + 4:F1}\" text-anchor=\"end\">{v:G3}</text>");
+        }
+
+        Line(svg, $"<text x=\"{(Left + Width - Right) / 2}\" y=\"{Height - Bottom + 38}\" text-anchor=\"middle\">seconds per image</text>");
+        int legend = 0;
+        foreach (var sampler in cells.GroupBy(c => c.Sampler))
+        {
+            string colour = Colours[legend % Colours.Length];
+            var points = sampler.OrderBy(c => c.Seconds).ToList();
+            Line(svg, $"<polyline points=\"{Points(points)}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>");
+            foreach (var c in points) Line(svg, $"<circle cx=\"{X(c.Seconds):F1}\" cy=\"{Y(c.Distance):F1}\" r=\"3\" fill=\"{colour}\"><title>{c.Sampler}, {c.Evaluations} evaluations: {c.Distance:G4}</title></circle>");
+            int y = Top + 10 + legend * LegendLine;
+            Line(svg, $"<line x1=\"{Width - Right + 12}\" y1=\"{y}\" x2=\"{Width - Right + 36}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+            Line(svg, $"<text x=\"{Width - Right + 42}\" y=\"{y + 4}\">{sampler.Key}</text>");
+            legend++;
+        }
+
+        var front = FrechetCell.Front(cells);
+        Line(svg, $"<polyline points=\"{Points(front)}\" fill=\"none\" stroke=\"black\" stroke-dasharray=\"6 4\"/>");
+        foreach (var c in front) Line(svg, $"<circle cx=\"{X(c.Seconds):F1}\" cy=\"{Y(c.Distance):F1}\" r=\"6\" fill=\"none\" stroke=\"black\"/>");
+        svg.Append("</svg>\n");
+        return svg.ToString();
+
+        double X(double v) => Left + (Width - Left - Right) * Math.Log(v / fast) / Math.Log(slow / fast);
+        double Y(double v) => Height - Bottom - (Height - Top - Bottom) * Math.Log(Math.Max(v, near) / near) / Math.Log(far / near);
+        string Points(IEnumerable<FrechetCell> of) => string.Join(' ', of.Select(c => string.Create(CultureInfo.InvariantCulture, $"{X(c.Seconds):F1},{Y(c.Distance):F1}")));
+    }
+
+    // A little room on both sides.
+    private static (double Low, double High) Range(IEnumerable<double> values)
+    {
+        double[] positive = [.. values.Where(v => v > 0 && double.IsFinite(v)).DefaultIfEmpty(1)];
+        return (positive.Min() / 1.25, positive.Max() * 1.25);
+    }
+
+    private static IEnumerable<double> Ticks(double low, double high)
+    {
+        for (double decade = Math.Pow(10, Math.Floor(Math.Log10(low))); decade <= high; decade *= 10)
+            foreach (int m in new[] { 1, 2, 5 })
+                if (decade * m >= low && decade * m <= high) yield return decade * m;
+    }
+
+    private static void Line(StringBuilder svg, FormattableString text) => svg.Append(FormattableString.Invariant(text)).Append('\n');
+}
