@@ -41,7 +41,6 @@ public static unsafe class Attention
     // Keys and values of all heads up to this size stay in the L2: then a job takes its queries through all heads, and reads and writes whole rows.
     private const long CachedBytes = 256 << 10;
 
-    private const int KeysPerItem = 256;
     private const float Log2E = 1.44269504f;
 
     /// <summary>Scratch in bytes for any call of this shape.</summary>
@@ -58,7 +57,7 @@ public static unsafe class Attention
             Isa = pool.Isa, Shape = s, Q = q, K = k, V = v, Mask = mask, Y = y, LdQ = ldq, LdK = ldk, LdV = ldv, LdY = ldy,
             MaskBatch = maskBatchStride, MaskHead = maskHeadStride, MaskRow = maskRowStride,
             PackedKeys = (float*)scratch, Transposed = (float*)((byte*)scratch + KeyBytes(s)), Workers = (byte*)scratch + KeyBytes(s) + ValueBytes(s),
-            PartsPerHead = (s.Keys + KeysPerItem - 1) / KeysPerItem,
+            PartsPerHead = (int)ValueBlocks(s),
         };
         int heads = s.Batch * s.Heads, wanted = JobsPerWorker * pool.Count;
         a.JobQueries = s.Causal || (long)heads * s.Queries < (long)wanted * LongJob ? ShortJob : LongJob;
@@ -97,9 +96,12 @@ public static unsafe class Attention
 
     private static int BlockOf(in AttentionShape s) => s.ValueDim > WideValues ? BlockKeys / 2 : BlockKeys;
 
-    private static long ValuePitch(in AttentionShape s) => ((s.Keys + 15L) / 16 | 1) * 16;
+    // Transposed values lie block of keys by block of keys, so that what meets a block of scores is one run of memory; short calls are one block.
+    private static long ValuePitch(in AttentionShape s) => ((Math.Min(s.Keys, BlockOf(s)) + 15L) / 16 | 1) * 16;
 
-    private static long ValueBytes(in AttentionShape s) => (long)s.Batch * s.Heads * s.ValueDim * ValuePitch(s) * sizeof(float);
+    private static long ValueBlocks(in AttentionShape s) => (s.Keys + BlockOf(s) - 1L) / BlockOf(s);
+
+    private static long ValueBytes(in AttentionShape s) => s.Batch * s.Heads * ValueBlocks(s) * s.ValueDim * ValuePitch(s) * sizeof(float);
 
     // Floats: scores of a panel; queries, results (rows of tiles may overhang), maximum and sum of a job. Then the row pointers of keys and of values.
     private static long PerWorker(in AttentionShape s) =>
@@ -112,12 +114,12 @@ public static unsafe class Attention
     {
         var a = (Arguments*)state;
         ref readonly var s = ref a->Shape;
-        int head = item / a->PartsPerHead, image = head / s.Heads, h = head % s.Heads, first = item % a->PartsPerHead * KeysPerItem, count = Math.Min(KeysPerItem, s.Keys - first);
+        int head = item / a->PartsPerHead, image = head / s.Heads, h = head % s.Heads, part = item % a->PartsPerHead, size = BlockOf(s), first = part * size, count = Math.Min(size, s.Keys - first);
         long row = (long)image * s.Keys + first, pitch = ValuePitch(s), keyPitch = KeyPitch(s);
         float* k = a->K + row * a->LdK + (long)h * s.HeadDim;
         float* to = a->PackedKeys + ((long)head * s.Keys + first) * keyPitch;
         for (int j = 0; j < count && GathersKeys(s); j++) new ReadOnlySpan<float>(k + j * a->LdK, s.HeadDim).CopyTo(new Span<float>(to + j * keyPitch, s.HeadDim));
-        Transpose.Run(a->V + row * a->LdV + (long)h * s.ValueDim, a->LdV, count, s.ValueDim, a->Transposed + (long)head * s.ValueDim * pitch + first, pitch);
+        Transpose.Run(a->V + row * a->LdV + (long)h * s.ValueDim, a->LdV, count, s.ValueDim, a->Transposed + ((long)head * a->PartsPerHead + part) * s.ValueDim * pitch, pitch);
     }
 
     private static void Item<V>(void* state, int item, int worker)
@@ -135,7 +137,7 @@ public static unsafe class Attention
         ref readonly var s = ref a.Shape;
         int image = head / s.Heads, h = head % s.Heads, d = s.HeadDim, e = s.ValueDim, blockKeys = BlockOf(s);
         int q0 = job * a.JobQueries, q1 = Math.Min(q0 + a.JobQueries, s.Queries), visible = s.Causal ? Math.Min(s.Keys, q1) : s.Keys;
-        int panelWidth = MicroKernel.WidthOf(a.Isa), tile = MicroKernel.RowsOf(a.Isa), resultRows = e + MicroKernel.MaximumRows;
+        int panelWidth = MicroKernel.WidthOf(a.Isa), resultRows = e + MicroKernel.MaximumRows;
         bool gathered = GathersKeys(s);
         long pitch = ValuePitch(s), keyPitch = gathered ? KeyPitch(s) : a.LdK;
 
@@ -149,7 +151,7 @@ public static unsafe class Attention
 
         float* q = a.Q + ((long)image * s.Queries + q0) * a.LdQ + (long)h * d;
         float* keys = gathered ? a.PackedKeys + (long)head * s.Keys * keyPitch : a.K + (long)image * s.Keys * a.LdK + (long)h * d;
-        float* values = a.Transposed + (long)head * e * pitch;
+        float* values = a.Transposed + (long)head * a.PartsPerHead * e * pitch;
         float* mask = a.Mask == null ? null : a.Mask + image * a.MaskBatch + h * a.MaskHead + q0 * a.MaskRow;
         float* y = a.Y + ((long)image * s.Queries + q0) * a.LdY + (long)h * e;
         if (Sse.IsSupported)
@@ -162,7 +164,6 @@ public static unsafe class Attention
             }
         }
 
-        for (int i = 0; i < resultRows; i++) valueRows[i] = values + Math.Min(i, e - 1) * pitch;
         for (int p = 0; p < q1 - q0; p += panelWidth)
             PackQueries<V>(q + p * a.LdQ, a.LdQ, Math.Min(panelWidth, q1 - q0 - p), d, s.Scale, packed + (long)p * d, maximum + p, sum + p);
 
@@ -170,16 +171,17 @@ public static unsafe class Attention
         for (int k0 = 0; k0 < visible; k0 += blockKeys)
         {
             int count = Math.Min(blockKeys, visible - k0);
+            for (int i = 0; i < resultRows; i++) valueRows[i] = values + (k0 / blockKeys * (long)e + Math.Min(i, e - 1)) * pitch;
             for (int j = 0; j < count + MicroKernel.MaximumRows; j++) keyRows[j] = keys + (k0 + Math.Min(j, count - 1)) * keyPitch;
             for (int p = 0; p < q1 - q0; p += panelWidth)
             {
                 int queries = Math.Min(panelWidth, q1 - q0 - p), width = (queries + 15) / 16 * 16;
                 float* o = result + (long)p * resultRows;
-                Product(a.Isa, width, keyRows, count, tile, 0, d, packed + (long)p * d, scores, false);
+                Product(a.Isa, width, keyRows, count, d, packed + (long)p * d, scores, false);
                 if (mask != null) AddMask<V>(mask + p * a.MaskRow + k0, a.MaskRow, scores, count, queries, width);
                 if (s.Causal && k0 + count - 1 > q0 + p) HideLaterKeys<V>(scores, k0, count, q0 + p, width);
                 for (int c = 0; c < width; c += 16) Softmax<V>(scores + c, count, width, maximum + p + c, sum + p + c, k0 > 0 ? o + c : null, e);
-                Product(a.Isa, width, valueRows, e, tile, k0, count, scores, o, k0 > 0);
+                Product(a.Isa, width, valueRows, e, count, scores, o, k0 > 0);
             }
         }
 
@@ -218,28 +220,10 @@ public static unsafe class Attention
     }
 
     // acc[r] (+)= rows[r][offset .. offset + k] * b for all rows, in blocks of terms as every product here.
-    private static void Product(Isa isa, int width, float** rows, int count, int tile, nint offset, int k, float* b, float* acc, bool add)
+    private static void Product(Isa isa, int width, float** rows, int count, int k, float* b, float* acc, bool add)
     {
         for (int k0 = 0; k0 < k; k0 += PanelProduct.BlockTerms)
-        {
-            var segment = new Segment { Offset = offset + k0, Length = Math.Min(PanelProduct.BlockTerms, k - k0) };
-            for (int r = 0; r < count; r += tile)
-            {
-                Prefetch(rows + r + tile, Math.Min(tile, count - r - tile), segment);
-                MicroKernel.Run(isa, width, rows + r, count - r, &segment, 1, b + (long)k0 * width, acc + (long)r * width, add || k0 > 0);
-            }
-        }
-    }
-
-    // The next tile's rows, or their first half kilobyte where the hardware goes on by itself. A miss stalls the micro-kernel at once: its window holds
-    // eight terms. (S of d 40 with keys from L3: 1.7 cycles a vector FMA without, 1.1 with keys in L1.)
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Prefetch(float** rows, int count, in Segment segment)
-    {
-        if (!Sse.IsSupported) return;
-        nint bytes = Math.Min(segment.Length * sizeof(float), 512);
-        for (int r = 0; r < count; r++)
-            for (nint i = 0; i < bytes; i += 64) Sse.Prefetch0((byte*)(rows[r] + segment.Offset) + i);
+            MicroKernel.RunTiles(isa, width, rows, count, k0, Math.Min(PanelProduct.BlockTerms, k - k0), b + (long)k0 * width, acc, add || k0 > 0);
     }
 
     // The lowest finite float, which many masks use for "hidden", must not become -infinity: a query with nothing else then averages all values.
@@ -318,7 +302,7 @@ public static unsafe class Attention
 
         V factor = PowerOfTwo(old - zero);
         V.Store(V.MultiplyAdd(V.Load(sum), factor, total), sum);
-        if (result == null) return;
+        if (result == null || V.ReduceMax(V.Create(1f) - factor) == 0) return;      // most blocks after the first few move no maximum: 1 head of 512 writes 512 rows less
         for (nint i = 0; i < e; i++) V.Store(V.Load(result + i * width) * factor, result + i * width);
     }
 

@@ -193,7 +193,7 @@ public static unsafe partial class Winograd
         where TTile : struct, IWinogradTile
     {
         ref readonly var p = ref a.Split;
-        int parts = TTile.Inputs * TTile.Inputs, channels = a.Shape.Channels, panelWidth = MicroKernel.WidthOf(a.Isa), step = MicroKernel.RowsOf(a.Isa);
+        int parts = TTile.Inputs * TTile.Inputs, channels = a.Shape.Channels, panelWidth = MicroKernel.WidthOf(a.Isa);
         int width = PackedWeights.Width(panelWidth, a.Shape.Outputs, panel), size = PackedWeights.Size(a.Type);
         byte* packed = a.Packed + PackedWeights.Offset(panelWidth, panel, channels, 9) * size;
         float* u = (float*)(own + p.WeightsOffset), widened = (float*)(own + p.WidenedOffset), m = (float*)(own + p.ProductsOffset);
@@ -220,14 +220,9 @@ public static unsafe partial class Winograd
             byte* next = packed + ((long)c0 + count) * width * size;
             for (int e = 0; e < parts; e++)
             {
-                var segment = new Segment { Offset = ((nint)block * parts + e) * p.ValuePitch, Length = count };
-                float* b = u + e * weightPitch, acc = m + e * productPitch;
                 if (e < 9 * steps) PrefetchLines(next + e / steps * tapBytes, nextLines * (e % steps) / steps, nextLines * (e % steps + 1) / steps);
-                for (int t = 0; t < tiles; t += step)
-                {
-                    PrefetchLines((byte*)(rows[t + step] + segment.Offset), 0, Split.BlockChannels * sizeof(float) * step / 64);
-                    MicroKernel.Run(a.Isa, width, rows + t, tiles - t, &segment, 1, b, acc + (long)t * width, c0 > 0);
-                }
+                MicroKernel.RunTiles(
+                    a.Isa, width, rows, tiles, ((nint)block * parts + e) * p.ValuePitch, count, u + e * weightPitch, m + e * productPitch, c0 > 0);
             }
         }
     }
