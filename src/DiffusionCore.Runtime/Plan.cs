@@ -16,7 +16,11 @@ public enum Storage
 }
 
 /// <summary>A value's place: storage, the rate whose arena holds it, and the byte offset there.</summary>
-public readonly record struct Place(Storage Storage, Rate Rate, long Offset);
+public readonly record struct Place(Storage Storage, Rate Rate, long Offset)
+{
+    /// <summary>Elements between the starts of its rows where it is a range of channels of a larger buffer; 0 where its rows lie one after another.</summary>
+    public long Pitch { get; init; }
+}
 
 /// <summary>One launch: a node, who computes it, where its scratch lies.</summary>
 /// <param name="Declined">Implementations that were asked first, and why each declined.</param>
@@ -39,6 +43,12 @@ public interface IImplementation
 
     /// <summary>Scratch bytes that a run of the node needs.</summary>
     long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands);
+
+    /// <summary>The result, where an operand is asked for by its index.</summary>
+    const int Result = -1;
+
+    /// <summary>Whether the rows of an operand, or of the <see cref="Result"/>, may lie further apart than they are wide.</summary>
+    bool TakesPitch(Node node, int operand) => false;
 }
 
 /// <summary>A network ready to be placed on a device: steps per rate, every buffer's place, every cost. Nothing is allocated yet.</summary>
@@ -80,51 +90,25 @@ public sealed class Plan
         var alias = new int[nodes.Count];                                // a reshape lives in its operand's buffer
         for (int i = 0; i < alias.Length; i++) alias[i] = nodes[i].Op is ReshapeOp ? alias[nodes[i].Inputs[0]] : i;
 
-        var order = new int[nodes.Count];                                // position of a node within its own segment
-        var counts = new int[3];
+        var choices = new (IImplementation? Winner, List<(string, string)> Declined, long Scratch)[nodes.Count];
         foreach (var node in nodes)
-            if (IsStep(node)) order[node.Id] = counts[(int)node.Rate]++;
-
-        // A value read by a faster rate, or by the caller, must outlive its own segment's run.
-        var lastUse = new int[nodes.Count];
-        foreach (var node in nodes)
-        {
-            lastUse[node.Id] = Math.Max(lastUse[node.Id], order[node.Id]);
-            foreach (int input in node.Inputs)
-            {
-                int owner = alias[input];
-                if (!IsStep(node)) continue;
-                lastUse[owner] = node.Rate == nodes[owner].Rate ? Math.Max(lastUse[owner], order[node.Id]) : int.MaxValue;
-            }
-        }
-
-        foreach (var (_, id) in graph.Outputs) lastUse[alias[id]] = int.MaxValue;
+            if (Placement.Computes(node)) choices[node.Id] = Choose(node, Operands(node));
+        var placement = Placement.Of(graph, alias, Array.ConvertAll(choices, c => c.Scratch), fuse ? ConcatPass.Find(graph, alias, Array.ConvertAll(choices, c => c.Winner)) : []);
 
         var places = new Place[nodes.Count];
         var segments = new PlanSegment[3];
         for (int rate = 0; rate < 3; rate++)
         {
-            var steps = nodes.Where(n => (int)n.Rate == rate && IsStep(n)).ToArray();
-            var choices = Array.ConvertAll(steps, n => Choose(n, Operands(n)));
-            var lifetimes = new List<Lifetime>();
-            for (int i = 0; i < steps.Length; i++)
-            {
-                // What outlives the run is also alive before its step, or an earlier step of the next run would overwrite it.
-                bool kept = lastUse[steps[i].Id] == int.MaxValue;
-                lifetimes.Add(new Lifetime(steps[i].Type.Bytes, kept ? 0 : i, lastUse[steps[i].Id]));
-            }
+            var planned = Array.ConvertAll(placement.Steps[rate], n => new PlanStep(
+                n, choices[n.Id].Winner!, choices[n.Id].Declined, n.Op.Cost(Operands(n), n.Type), placement.Scratch[n.Id], choices[n.Id].Scratch));
+            segments[rate] = new PlanSegment((Rate)rate, planned, placement.Bytes[rate]);
+        }
 
-            for (int i = 0; i < steps.Length; i++) lifetimes.Add(new Lifetime(choices[i].Scratch, i, i));
-            var (offsets, bytes) = ArenaPass.Place(lifetimes);
-            var planned = new PlanStep[steps.Length];
-            for (int i = 0; i < steps.Length; i++)
-            {
-                places[steps[i].Id] = new Place(Storage.Arena, (Rate)rate, offsets[i]);
-                planned[i] = new PlanStep(
-                    steps[i], choices[i].Winner, choices[i].Declined, steps[i].Op.Cost(Operands(steps[i]), steps[i].Type), offsets[steps.Length + i], choices[i].Scratch);
-            }
-
-            segments[rate] = new PlanSegment((Rate)rate, planned, bytes);
+        foreach (var node in nodes)
+        {
+            if (!Placement.Computes(node)) continue;
+            var home = placement.Homes[node.Id];
+            places[node.Id] = new Place(Storage.Arena, node.Rate, placement.Offsets[home.Owner] + home.Offset) { Pitch = home.Pitch };
         }
 
         foreach (var node in nodes)
@@ -135,8 +119,6 @@ public sealed class Plan
         }
 
         return new Plan(graph, places, segments, System.Diagnostics.Stopwatch.GetElapsedTime(start));
-
-        static bool IsStep(Node node) => node.Op is not (InputOp or WeightOp or ConstantOp or ReshapeOp);
 
         TensorType[] Operands(Node node) => Array.ConvertAll(node.Inputs, i => types[i]);
 

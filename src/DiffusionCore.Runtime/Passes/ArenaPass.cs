@@ -14,22 +14,27 @@ public static class ArenaPass
 
     public static (long[] Offsets, long Bytes) Place(IReadOnlyList<Lifetime> buffers)
     {
-        var offsets = new long[buffers.Count];
-        var placed = new List<int>();                                     // sorted by offset
+        // Planning tries several placements, so the loop over what is placed already works on plain arrays.
+        Lifetime[] all = [.. buffers];
+        var offsets = new long[all.Length];
+        int[] placed = new int[all.Length];                               // sorted by offset
+        int count = 0;
         long total = 0;
-        foreach (int i in Enumerable.Range(0, buffers.Count).OrderByDescending(i => buffers[i].Bytes).ThenBy(i => buffers[i].First).ThenBy(i => i))
+        foreach (int i in Enumerable.Range(0, all.Length).OrderByDescending(i => all[i].Bytes).ThenBy(i => all[i].First).ThenBy(i => i))
         {
-            long size = Align(buffers[i].Bytes), at = 0;
-            foreach (int j in placed)
+            long size = Align(all[i].Bytes), at = 0;
+            for (int p = 0; p < count; p++)
             {
-                if (buffers[j].Last < buffers[i].First || buffers[i].Last < buffers[j].First) continue;
+                int j = placed[p];
+                if (all[j].Last < all[i].First || all[i].Last < all[j].First) continue;
                 if (at + size <= offsets[j]) break;
-                at = Math.Max(at, offsets[j] + Align(buffers[j].Bytes));
+                at = Math.Max(at, offsets[j] + Align(all[j].Bytes));
             }
 
             offsets[i] = at;
-            int position = placed.FindIndex(j => offsets[j] > at);
-            placed.Insert(position < 0 ? placed.Count : position, i);
+            int position = count++;
+            for (; position > 0 && offsets[placed[position - 1]] > at; position--) placed[position] = placed[position - 1];
+            placed[position] = i;
             total = Math.Max(total, at + size);
         }
 

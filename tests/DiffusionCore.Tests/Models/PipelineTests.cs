@@ -10,7 +10,7 @@ namespace DiffusionCore.Tests.Models;
 /// <summary>The bundled models, from the repository's own weights folder.</summary>
 public class PipelineTests
 {
-    private static string Bundled(string name)
+    internal static string Bundled(string name)
     {
         for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
         {

@@ -29,6 +29,8 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
         };
     }
 
+    public override bool TakesPitch(Node node, int operand) => CpuEpilogue.TakesPitch(node, Core(node.Op).Epilogue, operand);
+
     public override CpuStep Build(CpuBuild build)
     {
         var (core, epilogue, _) = Core(build.Op);
@@ -40,6 +42,8 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
             Shape = shape,
             X = build.Operand(0),
             Y = build.Output(),
+            PitchX = build.Pitch(0),
+            PitchY = build.ResultPitch(),
             Weights = build.Packed(1, shape.Outputs, shape.Channels, shape.KernelH * shape.KernelW).Pointer,
             Type = CpuWeightStore.PackedType(build.Type(1).DType),
             Epilogue = CpuEpilogue.Bind(build, core.Bias, epilogue, 2, shape.Outputs),
@@ -84,6 +88,7 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
         public required ConvolutionKernel Kernel;
         public required ConvShape Shape;
         public required byte** X, Y;
+        public required long PitchX, PitchY;
         public required byte* Weights, Scratch;
         public required WeightType Type;
         public required CpuEpilogue Epilogue;
@@ -94,13 +99,13 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
             switch (Kernel)
             {
                 case ConvolutionKernel.Direct:
-                    Convolution.Run(Pool, Shape, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+                    Convolution.Run(Pool, Shape, (float*)*X, PitchX, Weights, Type, (float*)*Y, PitchY, e, Scratch);
                     break;
                 case ConvolutionKernel.FewOutputs:
-                    FewOutputs.Run(Pool, Shape, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+                    FewOutputs.Run(Pool, Shape, (float*)*X, PitchX, Weights, Type, (float*)*Y, PitchY, e, Scratch);
                     break;
                 default:
-                    Winograd.Run(Pool, Shape, (WinogradTile)Kernel, (float*)*X, Shape.Channels, Weights, Type, (float*)*Y, Shape.Outputs, e, Scratch);
+                    Winograd.Run(Pool, Shape, (WinogradTile)Kernel, (float*)*X, PitchX, Weights, Type, (float*)*Y, PitchY, e, Scratch);
                     break;
             }
         }

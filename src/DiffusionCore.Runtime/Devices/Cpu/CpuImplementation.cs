@@ -18,6 +18,8 @@ internal abstract class CpuImplementation : IImplementation
 
     public virtual long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands) => 0;
 
+    public virtual bool TakesPitch(Node node, int operand) => false;
+
     public abstract CpuStep Build(CpuBuild build);
 
     /// <summary>The usual condition: floats in single precision. Operands from <paramref name="from"/> on are checked.</summary>
@@ -52,6 +54,11 @@ internal sealed unsafe class CpuBuild(CpuDevice device, CpuExecutable executable
     /// <summary>Where the operand's pointer is found when the step runs: bound inputs may move between runs.</summary>
     public byte** Operand(int operand) => executable.Slot(step.Node.Inputs[operand]);
 
+    /// <summary>Elements between the starts of two rows of an operand, a row being its last axis.</summary>
+    public long Pitch(int operand) => PitchOf(step.Node.Inputs[operand]);
+
+    public long ResultPitch() => PitchOf(step.Node.Id);
+
     public byte** Output() => executable.Slot(step.Node.Id);
 
     public byte* Scratch() => executable.ArenaAt(step.Node.Rate, step.ScratchOffset);
@@ -62,6 +69,8 @@ internal sealed unsafe class CpuBuild(CpuDevice device, CpuExecutable executable
     public CpuBuffer Packed(int operand, int outputs, int inputs, int taps) => executable.Weights.Packed(Source(operand)!, outputs, inputs, taps);
 
     public CpuBuffer Raw(int operand) => executable.Weights.Raw(Source(operand)!);
+
+    private long PitchOf(int id) => executable.Plan.Places[id].Pitch is > 0 and var pitch ? pitch : executable.Plan.Graph.Nodes[id].Type.Shape[-1];
 
     public static IWeightSource? SourceOf(Graph graph, int id)
     {

@@ -6,7 +6,7 @@ internal unsafe struct CpuEpilogue
     private byte** bias;
     private byte** channel;
     private byte** residual;
-    private long channels;
+    private long channels, residualPitch;
     private float scale;
     private Activation activation;
 
@@ -16,9 +16,14 @@ internal unsafe struct CpuEpilogue
         var e = new CpuEpilogue { channels = channels, scale = spec.Scale, activation = spec.Activation };
         if (bias) e.bias = build.Operand(first++);
         if (spec.ChannelAdd) e.channel = build.Operand(first++);
-        if (spec.Residual) e.residual = build.Operand(first);
+        if (!spec.Residual) return e;
+        e.residual = build.Operand(first);
+        e.residualPitch = build.Pitch(first);
         return e;
     }
+
+    /// <summary>What of a product may lie in rows further apart than they are wide: x, the residual, and the result.</summary>
+    public static bool TakesPitch(Node node, EpilogueSpec spec, int operand) => operand is IImplementation.Result or 0 || (spec.Residual && operand == node.Inputs.Length - 1);
 
     public readonly Epilogue Resolve() => new()
     {
@@ -26,7 +31,7 @@ internal unsafe struct CpuEpilogue
         ChannelAdd = channel == null ? null : (float*)*channel,
         ChannelAddPitch = channels,
         Residual = residual == null ? null : (float*)*residual,
-        ResidualPitch = channels,
+        ResidualPitch = residualPitch,
         Scale = scale,
         Activation = activation,
     };
@@ -47,6 +52,8 @@ internal sealed unsafe class CpuLinear(CpuDevice device) : CpuImplementation
         return Gemm.ScratchBytes((int)(node.Type.Shape.Count / n), n, k, CpuWeightStore.PackedType(operands[1].DType), device.Pool.Count);
     }
 
+    public override bool TakesPitch(Node node, int operand) => CpuEpilogue.TakesPitch(node, (node.Op as FusedLinearOp)?.Epilogue ?? EpilogueSpec.None, operand);
+
     public override CpuStep Build(CpuBuild build)
     {
         var (core, epilogue) = build.Op is FusedLinearOp fused ? (fused.Core, fused.Epilogue) : ((LinearOp)build.Op, EpilogueSpec.None);
@@ -56,6 +63,8 @@ internal sealed unsafe class CpuLinear(CpuDevice device) : CpuImplementation
             Pool = build.Pool,
             X = build.Operand(0),
             Y = build.Output(),
+            PitchX = build.Pitch(0),
+            PitchY = build.ResultPitch(),
             Weights = build.Packed(1, n, k, 1).Pointer,
             Type = CpuWeightStore.PackedType(build.Type(1).DType),
             M = m,
@@ -73,13 +82,14 @@ internal sealed unsafe class CpuLinear(CpuDevice device) : CpuImplementation
         public required byte** X, Y;
         public required byte* Weights, Scratch;
         public required WeightType Type;
+        public required long PitchX, PitchY;
         public required int M, N, K, RowsPerImage;
         public required CpuEpilogue Epilogue;
 
         public override void Run()
         {
             var e = Epilogue.Resolve();
-            Gemm.Run(Pool, (float*)*X, K, M, K, Weights, Type, N, (float*)*Y, N, RowsPerImage, e, Scratch);
+            Gemm.Run(Pool, (float*)*X, PitchX, M, K, Weights, Type, N, (float*)*Y, PitchY, RowsPerImage, e, Scratch);
         }
     }
 }

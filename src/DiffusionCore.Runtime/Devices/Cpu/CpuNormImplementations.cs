@@ -13,6 +13,9 @@ internal sealed unsafe class CpuGroupNorm(CpuDevice device) : CpuImplementation
         return GroupNorm.ScratchBytes((int)s[0], (int)(s.Count / s[0] / channels), channels, Core(node.Op).Groups, device.Pool.Count);
     }
 
+    // The result stays dense: results beyond the cache are stored past it, whole lines at a time.
+    public override bool TakesPitch(Node node, int operand) => operand == 0;
+
     public override CpuStep Build(CpuBuild build)
     {
         var core = Core(build.Op);
@@ -24,6 +27,7 @@ internal sealed unsafe class CpuGroupNorm(CpuDevice device) : CpuImplementation
         {
             Pool = build.Pool,
             X = build.Operand(0),
+            PitchX = build.Pitch(0),
             Y = build.Output(),
             Gamma = core.Affine ? build.Operand(1) : null,
             Beta = core.Affine ? build.Operand(2) : null,
@@ -46,12 +50,13 @@ internal sealed unsafe class CpuGroupNorm(CpuDevice device) : CpuImplementation
         public required WorkerPool Pool;
         public required byte** X, Y, Gamma, Beta, Scale, Shift;
         public required byte* Scratch;
+        public required long PitchX;
         public required int N, Pixels, Channels, Groups;
         public required float Epsilon;
         public required Activation Activation;
 
         public override void Run() => GroupNorm.Run(
-            Pool, (float*)*X, Channels, (float*)*Y, Channels, N, Pixels, Channels, Groups, At(Gamma), At(Beta), Epsilon, At(Scale), At(Shift), Channels, Activation, Scratch);
+            Pool, (float*)*X, PitchX, (float*)*Y, Channels, N, Pixels, Channels, Groups, At(Gamma), At(Beta), Epsilon, At(Scale), At(Shift), Channels, Activation, Scratch);
 
         private static float* At(byte** slot) => slot == null ? null : (float*)*slot;
     }
