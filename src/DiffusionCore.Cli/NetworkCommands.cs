@@ -117,16 +117,16 @@ internal static class ExplainCommand
             if (segment.Steps.Count == 0) continue;
             bool timed = seconds.Length > 0 && segment.Rate == Rate.Step;
             var table = timed
-                ? Tables.New(">#", "layer", "operation", "by", "result", ">FLOP", ">bytes", ">ms", ">GFLOP/s", ">GB/s", ">% of roof")
+                ? Tables.New(">#", "layer", "operation", "by", "result", ">FLOP", ">executed", ">bytes", ">ms", ">GFLOP/s", ">GB/s", ">% of roof")
                 : Tables.New(">#", "layer", "operation", "by", "result", ">FLOP", ">bytes", ">FLOP/byte", ">offset", ">scratch", "declined");
             for (int i = 0; i < segment.Steps.Count; i++)
             {
                 var s = segment.Steps[i];
                 if (timed)
                 {
-                    double t = Median(seconds.Select(r => r[i])), roof = Math.Min(peak!.Gflops, peak.CopyGigabytesPerSecond * s.Cost.Flops / Math.Max(1, s.Cost.Bytes));
-                    double share = s.Cost.Flops > 0 ? s.Cost.Flops / t / 1e9 / roof : s.Cost.Bytes / t / 1e9 / peak.CopyGigabytesPerSecond;
-                    table.Row(i, s.Node.Layer, s.Node.Op.Name, s.Implementation.Name, s.Node.Type, Tables.Si(s.Cost.Flops), Tables.Bytes(s.Cost.Bytes), $"{t * 1e3:F3}", $"{s.Cost.Flops / t / 1e9:F1}", $"{s.Cost.Bytes / t / 1e9:F1}", $"{share:P0}");
+                    double t = Median(seconds.Select(r => r[i])), roof = Math.Min(peak!.Gflops, peak.CopyGigabytesPerSecond * s.ExecutedFlops / Math.Max(1, s.Cost.Bytes));
+                    double share = s.ExecutedFlops > 0 ? s.ExecutedFlops / t / 1e9 / roof : s.Cost.Bytes / t / 1e9 / peak.CopyGigabytesPerSecond;
+                    table.Row(i, s.Node.Layer, s.Node.Op.Name, s.Implementation.Name, s.Node.Type, Tables.Si(s.Cost.Flops), Tables.Si(s.ExecutedFlops), Tables.Bytes(s.Cost.Bytes), $"{t * 1e3:F3}", $"{s.ExecutedFlops / t / 1e9:F1}", $"{s.Cost.Bytes / t / 1e9:F1}", $"{share:P0}");
                 }
                 else
                 {
@@ -138,20 +138,20 @@ internal static class ExplainCommand
 
             table.Print();
             var cost = plan.Cost(segment.Rate);
-            Console.Out.WriteLine($"{segment.Rate.ToString().ToLowerInvariant()}: {segment.Steps.Count} steps, {Tables.Si(cost.Flops)}FLOP, {Tables.Bytes(cost.Bytes)} compulsory, arena {segment.ArenaBytes} bytes");
+            Console.Out.WriteLine($"{segment.Rate.ToString().ToLowerInvariant()}: {segment.Steps.Count} steps, {Tables.Si(cost.Flops)}FLOP by definition, {Tables.Si(segment.Steps.Sum(s => s.ExecutedFlops))}FLOP executed, {Tables.Bytes(cost.Bytes)} compulsory, arena {segment.ArenaBytes} bytes");
         }
 
         Console.Out.WriteLine($"arena {plan.ArenaBytes} bytes planned, {session.Executable.AllocatedBytes} allocated; weights {weightBytes} bytes; planned in {plan.PlanningTime.TotalMilliseconds:F1} ms");
         if (peak is null) return;
         var (products, total) = Totals(session, seconds);
         Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"measured peak {peak.Gflops:F1} GFLOP/s, copy {peak.CopyGigabytesPerSecond:F1} GB/s"));
-        Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"convolutions and matrix products: {products.Flops / products.Seconds / 1e9:F1} GFLOP/s, {products.Flops / products.Seconds / 1e9 / peak.Gflops:P1} of peak, {products.Seconds / total:P0} of the time"));
+        Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"convolutions and matrix products: {products.Executed / products.Seconds / 1e9:F1} GFLOP/s executed, {products.Executed / products.Seconds / 1e9 / peak.Gflops:P1} of peak; {products.Flops / products.Seconds / 1e9:F1} GFLOP/s of their definitions; {products.Seconds / total:P0} of the time"));
         Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"one evaluation: {total * 1e3:F2} ms for {session.Images} images, {session.Images / total:F1} images/s per evaluation"));
     }
 
-    private static ((double Flops, double Seconds) Products, double Total) Totals(DenoiseSession session, double[][] seconds)
+    private static ((double Flops, double Executed, double Seconds) Products, double Total) Totals(DenoiseSession session, double[][] seconds)
     {
-        double flops = 0, time = 0, total = 0;
+        double flops = 0, executed = 0, time = 0, total = 0;
         var steps = session.Plan.Segments[(int)Rate.Step].Steps;
         for (int i = 0; i < steps.Count; i++)
         {
@@ -159,10 +159,11 @@ internal static class ExplainCommand
             total += t;
             if (!IsProduct(steps[i].Node.Op)) continue;
             flops += steps[i].Cost.Flops;
+            executed += steps[i].ExecutedFlops;
             time += t;
         }
 
-        return ((flops, time), total);
+        return ((flops, executed, time), total);
     }
 
     private static void Json(DenoiseSession session, double[][] seconds, Peak? peak, long weightBytes) => JsonOut.Write(w =>
@@ -178,7 +179,8 @@ internal static class ExplainCommand
             w.WriteNumber("peak_gflops", peak.Gflops);
             w.WriteNumber("copy_gigabytes_per_second", peak.CopyGigabytesPerSecond);
             w.WriteNumber("product_gflops", products.Flops / products.Seconds / 1e9);
-            w.WriteNumber("product_share_of_peak", products.Flops / products.Seconds / 1e9 / peak.Gflops);
+            w.WriteNumber("product_executed_gflops", products.Executed / products.Seconds / 1e9);
+            w.WriteNumber("product_share_of_peak", products.Executed / products.Seconds / 1e9 / peak.Gflops);
             w.WriteNumber("evaluation_ms", total * 1e3);
         }
 
@@ -195,6 +197,7 @@ internal static class ExplainCommand
                 w.WriteString("implementation", s.Implementation.Name);
                 w.WriteString("result", s.Node.Type.ToString());
                 w.WriteNumber("flops", s.Cost.Flops);
+                w.WriteNumber("executed_flops", s.ExecutedFlops);
                 w.WriteNumber("bytes", s.Cost.Bytes);
                 w.WriteNumber("offset", plan.Places[s.Node.Id].Offset);
                 w.WriteNumber("scratch_bytes", s.ScratchBytes);

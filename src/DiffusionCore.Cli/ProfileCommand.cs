@@ -85,18 +85,18 @@ internal static class ProfileCommand
 
     /// <summary>Share of the roof: of the memory roof where a kernel has no arithmetic or is left of the ridge, else of the arithmetic one.</summary>
     private static double RoofShare(PlanStep step, double seconds, Peak peak) =>
-        step.Cost.Bytes == 0 ? 0 : Math.Max(step.Cost.Flops / peak.Gflops, step.Cost.Bytes / peak.CopyGigabytesPerSecond) / 1e9 / seconds;
+        step.Cost.Bytes == 0 ? 0 : Math.Max(step.ExecutedFlops / peak.Gflops, step.Cost.Bytes / peak.CopyGigabytesPerSecond) / 1e9 / seconds;
 
     private static void Text(Profile profile, Peak peak, DenoiseSession session)
     {
-        var table = Tables.New("layer", "operation", "by", "result", ">ms", ">% of time", ">GFLOP/s", ">GB/s", ">% of roof");
+        var table = Tables.New("layer", "operation", "by", "result", ">ms", ">% of time", ">GFLOP/s", ">executed", ">GB/s", ">% of roof");
         double sum = profile.Sum;
         foreach (int k in Enumerable.Range(0, profile.Steps.Count).OrderByDescending(profile.MedianOf))
         {
             var s = profile.Steps[k];
             double t = profile.MedianOf(k);
             table.Row(
-                s.Node.Layer, s.Node.Op.Name, s.Implementation.Name, s.Node.Type, $"{t * 1e3:F3}", string.Create(CultureInfo.InvariantCulture, $"{100 * t / sum:F1}"), $"{s.Cost.Flops / t / 1e9:F1}", $"{s.Cost.Bytes / t / 1e9:F1}",
+                s.Node.Layer, s.Node.Op.Name, s.Implementation.Name, s.Node.Type, $"{t * 1e3:F3}", string.Create(CultureInfo.InvariantCulture, $"{100 * t / sum:F1}"), $"{s.Cost.Flops / t / 1e9:F1}", $"{s.ExecutedFlops / t / 1e9:F1}", $"{s.Cost.Bytes / t / 1e9:F1}",
                 string.Create(CultureInfo.InvariantCulture, $"{100 * RoofShare(s, t, peak):F0}"));
         }
 
@@ -127,6 +127,7 @@ internal static class ProfileCommand
             w.WriteNumber("total_ms", profile.Seconds[k].Sum() * 1e3);
             w.WriteNumber("median_ms", t * 1e3);
             w.WriteNumber("flops", s.Cost.Flops);
+            w.WriteNumber("executed_flops", s.ExecutedFlops);
             w.WriteNumber("bytes", s.Cost.Bytes);
             w.WriteNumber("gflops", s.Cost.Flops / t / 1e9);
             w.WriteNumber("gigabytes_per_second", s.Cost.Bytes / t / 1e9);

@@ -25,7 +25,11 @@ public readonly record struct Place(Storage Storage, Rate Rate, long Offset)
 /// <summary>One launch: a node, who computes it, where its scratch lies.</summary>
 /// <param name="Declined">Implementations that were asked first, and why each declined.</param>
 public sealed record PlanStep(
-    Node Node, IImplementation Implementation, IReadOnlyList<(string Name, string Reason)> Declined, Cost Cost, long ScratchOffset, long ScratchBytes);
+    Node Node, IImplementation Implementation, IReadOnlyList<(string Name, string Reason)> Declined, Cost Cost, long ScratchOffset, long ScratchBytes)
+{
+    /// <summary>Floating-point operations that the implementation does; the cost counts those of the operation's definition.</summary>
+    public double ExecutedFlops { get; init; }
+}
 
 /// <summary>The steps of one rate, in order, and the arena that they need.</summary>
 public sealed record PlanSegment(Rate Rate, IReadOnlyList<PlanStep> Steps, long ArenaBytes);
@@ -43,6 +47,9 @@ public interface IImplementation
 
     /// <summary>Scratch bytes that a run of the node needs.</summary>
     long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands);
+
+    /// <summary>Floating-point operations that a run of the node does: fewer than its definition has where there is a way round some of them.</summary>
+    double ExecutedFlops(Node node, ReadOnlySpan<TensorType> operands) => node.Op.Cost(operands, node.Type).Flops;
 
     /// <summary>The result, where an operand is asked for by its index.</summary>
     const int Result = -1;
@@ -100,7 +107,10 @@ public sealed class Plan
         for (int rate = 0; rate < 3; rate++)
         {
             var planned = Array.ConvertAll(placement.Steps[rate], n => new PlanStep(
-                n, choices[n.Id].Winner!, choices[n.Id].Declined, n.Op.Cost(Operands(n), n.Type), placement.Scratch[n.Id], choices[n.Id].Scratch));
+                n, choices[n.Id].Winner!, choices[n.Id].Declined, n.Op.Cost(Operands(n), n.Type), placement.Scratch[n.Id], choices[n.Id].Scratch)
+            {
+                ExecutedFlops = choices[n.Id].Winner!.ExecutedFlops(n, Operands(n)),
+            });
             segments[rate] = new PlanSegment((Rate)rate, planned, placement.Bytes[rate]);
         }
 

@@ -127,6 +127,21 @@ public class PlanTests
         Assert.Contains(FusePass.Run(g).Nodes, n => n.Op is UpsampleNearestOp);     // a device that has no such kernel
     }
 
+    /// <summary>F(4x4, 3x3) does 36 products for 16 results of 9 each: a quarter; exact sums do all of them.</summary>
+    [Fact]
+    public void A_step_tells_what_it_executes_beside_what_its_operation_defines()
+    {
+        var g = new Graph();
+        var w = g.Weight(new ArrayWeight("w", new Shape(64, 64, 3, 3), GraphRunner.Numbers(64 * 64 * 9, 1)));
+        g.Output("y", g.Conv2d(g.Input("x", new Shape(2, 32, 32, 64)), w, null, new Conv2dOp(false, 1, 1, 1, 1, 1, 1)));
+        using CpuDevice fast = new(1), exact = new(1, exact: true);
+        PlanStep winograd = fast.Plan(g).Segments[(int)Rate.Step].Steps.Single(), direct = exact.Plan(g).Segments[(int)Rate.Step].Steps.Single();
+        Assert.Equal("winograd-f4", winograd.Implementation.Name);
+        Assert.Equal(winograd.Cost.Flops / 4, winograd.ExecutedFlops);
+        Assert.Equal(direct.Cost.Flops, direct.ExecutedFlops);
+        Assert.Equal(winograd.Cost, direct.Cost);
+    }
+
     private static Graph RandomGraph(Random random)
     {
         var g = new Graph();

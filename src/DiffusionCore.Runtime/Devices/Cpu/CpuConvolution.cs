@@ -29,6 +29,17 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
         };
     }
 
+    // Winograd's products; its transforms are not counted, they are additions for the most part.
+    public override double ExecutedFlops(Node node, ReadOnlySpan<TensorType> operands)
+    {
+        double nominal = node.Op.Cost(operands, node.Type).Flops;
+        if (kernel is not (ConvolutionKernel.WinogradF2 or ConvolutionKernel.WinogradF4)) return nominal;
+        Shape w = operands[1].Shape, y = node.Type.Shape;
+        long tile = (long)kernel, points = (tile + w[2] - 1) * (tile + w[3] - 1), tiles = y[0] * ((y[1] + tile - 1) / tile) * ((y[2] + tile - 1) / tile);
+        double channels = (double)w[0] * w[1];
+        return nominal - 2 * channels * w[2] * w[3] * (y[0] * y[1] * y[2]) + 2 * channels * points * tiles;
+    }
+
     public override bool TakesPitch(Node node, int operand) => CpuEpilogue.TakesPitch(node, Core(node.Op).Epilogue, operand);
 
     public override CpuStep Build(CpuBuild build)

@@ -18,6 +18,8 @@ internal abstract class CpuImplementation : IImplementation
 
     public virtual long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands) => 0;
 
+    public virtual double ExecutedFlops(Node node, ReadOnlySpan<TensorType> operands) => node.Op.Cost(operands, node.Type).Flops;
+
     public virtual bool TakesPitch(Node node, int operand) => false;
 
     public abstract CpuStep Build(CpuBuild build);
