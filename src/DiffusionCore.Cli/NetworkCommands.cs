@@ -25,11 +25,13 @@ internal static class RunCommand
         var force = CliOptions.Force();
         var lora = new Option<string[]>("--lora") { Description = "LoRA file to merge, or FILE:STRENGTH; may be given more than once" };
         var finite = new Option<bool>("--check-finite") { Description = "Look for NaN and infinity in the weights first" };
-        var command = new Command("run", "Evaluate one network on given tensors") { model, input, output, variant, device, threads, exact, force, lora, finite };
+        var set = GivenInputs.Option();
+        var command = new Command("run", "Evaluate one network on given tensors: every output that they allow") { model, input, set, output, variant, device, threads, exact, force, lora, finite };
         command.SetAction(p =>
         {
             AtomicFile.Check(p.GetValue(output)!, p.GetValue(force));
             AtomicFile.CheckFolder(p.GetValue(output)!);
+            var more = GivenInputs.Parse(p.GetValue(set) ?? []);
             using var loras = LoraSet.Open(p.GetValue(lora) ?? []);
             using var component = Component.Load(p.GetValue(model)!, p.GetValue(variant), loras.Uses);
             if (p.GetValue(finite)) FiniteCheck.Run(component.Checkpoint);
@@ -37,7 +39,7 @@ internal static class RunCommand
             if (loras.Uses.Count > 0) CommandLine.Note($"{component.Checkpoint.Merge!.Count} tensors changed by LoRA");
             using var tensors = Checkpoint.Open(p.GetValue(input)!);
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
-            SafetensorsWriter.Write(p.GetValue(output)!, Component.Run(component, tensors, opened), null, p.GetValue(force));
+            SafetensorsWriter.Write(p.GetValue(output)!, Component.Run(component, tensors, opened, more), null, p.GetValue(force));
             Console.Out.WriteLine(p.GetValue(output));
             return 0;
         });

@@ -69,10 +69,14 @@ public sealed class Component : IDisposable
     /// <summary>
     /// Evaluates the network once: tensors in.NAME of a file, out.NAME of the result. Tensors are channels first, as files have them.
     /// </summary>
-    public static List<TensorData> Run(Component component, Checkpoint inputs, Device device)
+    /// <param name="more">Inputs in.NAME beside the file's.</param>
+    /// <exception cref="UsageException">The network takes none of that name.</exception>
+    /// <exception cref="ModelFileException">An input is missing or does not fit.</exception>
+    public static List<TensorData> Run(Component component, Checkpoint inputs, Device device, IReadOnlyList<TensorData>? more = null)
     {
-        var io = new NetworkIO(inputs);
+        var io = new NetworkIO(inputs, more);
         component.Network.Record(io);
+        io.ThrowIfUnasked(component.Config.ClassName);
         if (io.Graph.Outputs.Count == 0) throw new ModelFileException(inputs.Path, null, $"has nothing that {component.Config.ClassName} takes; it has {string.Join(", ", inputs.Names.Take(8))}");
         using var store = device.CreateWeightStore();
         using var executable = device.Prepare(device.Plan(io.Graph), store);

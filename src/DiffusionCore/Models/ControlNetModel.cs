@@ -68,6 +68,7 @@ public sealed class ControlNetModel : INetwork
             throw io.Problem("controlnet_cond", $"expected [{x.Shape[0]}, {config.HintChannels}, {x.Shape[1] * HintScale}, {x.Shape[2] * HintScale}], found [{map.Shape[0]}, {map.Shape[3]}, {map.Shape[1]}, {map.Shape[2]}]");
         var scale = io.Optional("conditioning_scale");
         if (scale is { } s && s.Shape.Count != 1) throw io.Problem("conditioning_scale", $"expected one number, found {s.Shape}");
+        if (scale is { } number) scale = io.Graph.Cast(number, DType.F32);
         var c = UNetConditions.Declare(io, config.UNet, x.Shape[0]);
         var (down, middle) = Record(io.Graph, x, io.Times("timestep", x.Shape[0]), c, map, scale);
         for (int i = 0; i < down.Count; i++) io.OutputMap($"down{i}", down[i]);

@@ -10,11 +10,15 @@ public sealed class NetworkIO
     private const int NamesShown = 8;
 
     private readonly Checkpoint inputs;
+    private readonly IReadOnlyList<TensorData> more;
     private readonly Dictionary<string, Value> declared = new(StringComparer.Ordinal);
+    private readonly SortedSet<string> asked = new(StringComparer.Ordinal);
 
-    internal NetworkIO(Checkpoint inputs)
+    /// <param name="more">Inputs in.NAME beside the file's; they stand in place of what the file has by the same name.</param>
+    internal NetworkIO(Checkpoint inputs, IReadOnlyList<TensorData>? more = null)
     {
         this.inputs = inputs;
+        this.more = more ?? [];
     }
 
     public Graph Graph { get; } = new();
@@ -22,7 +26,11 @@ public sealed class NetworkIO
     /// <summary>Names of the inputs that the network asked for and that are there.</summary>
     internal IReadOnlyCollection<string> Declared => declared.Keys;
 
-    public bool Has(string name) => inputs.TryGet(Prefix + name, out _);
+    public bool Has(string name)
+    {
+        asked.Add(name);
+        return Given(name) is not null || inputs.TryGet(Prefix + name, out _);
+    }
 
     /// <summary>An input that must be there. Floats become F32; whole numbers keep their type.</summary>
     /// <param name="rank">What its rank must be; -1 for any.</param>
@@ -30,7 +38,10 @@ public sealed class NetworkIO
     public Value Input(string name, int rank = -1, Rate rate = Rate.Step)
     {
         if (declared.TryGetValue(name, out var known)) return known;
-        if (!inputs.TryGet(Prefix + name, out var entry))
+        asked.Add(name);
+        TensorEntry? entry = null;
+        if (Given(name) is { } given) entry = new TensorEntry(given.Name, given.Type, given.Dims, 0, given.Data.Length);
+        else if (!inputs.TryGet(Prefix + name, out entry))
             throw new ModelFileException(inputs.Path, Prefix + name, $"is missing; the file has {string.Join(", ", inputs.Names.Take(NamesShown))}");
         if (entry.Type.ToDType() is not { } type || entry.Dims.Length > Shape.MaxRank) throw Problem(name, $"cannot be used as an input: {entry}");
         if (rank >= 0 && entry.Dims.Length != rank) throw Problem(name, $"expected rank {rank}, found [{string.Join(", ", entry.Dims)}]");
@@ -81,9 +92,22 @@ public sealed class NetworkIO
     /// <summary>Bytes of a declared input.</summary>
     internal byte[] Read(string name)
     {
+        if (Given(name) is { } given) return given.Data.ToArray();
         inputs.TryGet(Prefix + name, out var entry);
         var bytes = new byte[entry.Bytes];
         inputs.Read(entry.Name, bytes);
         return bytes;
     }
+
+    /// <exception cref="UsageException">Something was given beside the file that the network did not ask for.</exception>
+    internal void ThrowIfUnasked(string className)
+    {
+        foreach (var tensor in more)
+        {
+            string name = tensor.Name[Prefix.Length..];
+            if (!declared.ContainsKey(name)) throw new UsageException($"input {name}: {className} does not take it; it asks for {string.Join(", ", asked)}");
+        }
+    }
+
+    private TensorData? Given(string name) => more.FirstOrDefault(t => t.Name.AsSpan(Prefix.Length).SequenceEqual(name));
 }
