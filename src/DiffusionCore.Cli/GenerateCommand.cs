@@ -25,6 +25,11 @@ internal static class GenerateCommand
         var model = CliOptions.Model();
         var prompt = new Option<string?>("--prompt", "-p") { Description = "What to show (text models)" };
         var negative = new Option<string?>("--negative", "-n") { Description = "What guidance leads away from" };
+        var promptFile = PromptText.FileOption("--prompt-file", "the prompt");
+        var negativeFile = PromptText.FileOption("--negative-file", "the negative prompt");
+        var clipSkip = CliOptions.Number("--clip-skip", "Which of the text encoder's last layers is read: 1 the last, 2 the one before (as stable-diffusion-webui counts; with --compat diffusers one less); 0 the model's own", 0, 0, 1000);
+        var hires = new HiresSettings();
+        var preview = new PreviewSettings();
         var syntax = new Option<string>("--prompt-syntax") { Description = "plain: the text as it stands, cut at the encoder's length. weighted: (word:1.3), [word], BREAK and long prompts", DefaultValueFactory = _ => "plain" };
         var init = new Option<string?>("--init") { Description = "PNG or JPEG to start from" };
         var strength = CliOptions.Real("--strength", "How far --init is taken back: 1 keeps nothing of it", 0.75, 0, 1);
@@ -69,15 +74,21 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, prompt, negative, syntax, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, guidance, interval, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
+            model, prompt, promptFile, negative, negativeFile, syntax, clipSkip, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, guidance, interval, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         shortcuts.AddTo(command);
+        hires.AddTo(command);
+        preview.AddTo(command);
         command.SetAction(p =>
         {
             string path = ModelLocator.Resolve(p.GetValue(model));
+            string? says = PromptText.Read(p.GetValue(prompt), p.GetValue(promptFile), "--prompt"), against = PromptText.Read(p.GetValue(negative), p.GetValue(negativeFile), "--negative");
+            var secondPass = hires.Read(p);
+            var shown = preview.Read(p, p.GetValue(force));
             using var folder = ModelFolder.Load(path, new ModelOptions
             {
                 Variant = p.GetValue(variant), CheckFinite = p.GetValue(finite), Tokenizer = p.GetValue(tokenizer), Prediction = p.GetValue(prediction), Loras = p.GetValue(lora) ?? [], FirstStage = p.GetValue(vae), ControlNets = p.GetValue(control) ?? [],
+                Previews = shown is not null, PreviewStage = preview.Stage(p),
             });
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             var asked = Classes(folder, p.GetValue(classes));
@@ -92,7 +103,8 @@ internal static class GenerateCommand
                 Count = p.GetValue(count), Batch = p.GetValue(batch), Seed = CliOptions.ParseSeed(p.GetValue(seed)), Classes = asked,
                 Noise = NoiseSettings.Parse(p.GetValue(noise)!, p.GetValue(noiseType)!, p.GetValue(seedMode)!),
                 Variation = p.GetValue(variation) is { } second ? new Variation(CliOptions.ParseSeed(second, "--variation-seed"), p.GetValue(variationStrength)) : null,
-                Prompt = p.GetValue(prompt) ?? "", Negative = p.GetValue(negative), PromptSyntax = Syntax(p.GetValue(syntax)!),
+                Prompt = says ?? "", Negative = against, PromptSyntax = Syntax(p.GetValue(syntax)!), Hires = secondPass, Preview = shown,
+                ClipSkip = ClipSkip(folder, p.GetResult(clipSkip) is { Implicit: false } ? p.GetValue(clipSkip) : null, p.GetValue(compat)),
                 Init = SourceImages.Read(p.GetValue(init), colours), Mask = SourceImages.Read(p.GetValue(mask), 1), Strength = p.GetValue(strength),
                 Hints = [.. (p.GetValue(hint) ?? []).Select(f => SourceImages.Read(f, 3)!)], ControlScale = p.GetValue(controlScale), Tiled = p.GetValue(tiling),
                 Guidance = folder.TakesText || asked.Count > 0 || folder.GuidesItself ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
@@ -104,10 +116,15 @@ internal static class GenerateCommand
                 GuidanceInterval = between is null ? null : (between[0], between[1]), MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)), Shortcuts = shortcuts.Read(p),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
-            return Generate(folder, request, opened, p.GetValue(output), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
+            return Generate(folder, request, opened, p.GetValue(output), preview.File(p), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
         });
         return command;
     }
+
+    // diffusers counts the layers that are left out: of SDXL's beyond the one that it always leaves out.
+    private static int? ClipSkip(ModelFolder folder, int? given, string? compat) => given is not { } n || (n == 0 && compat is not "diffusers")
+        ? null
+        : compat is "diffusers" ? n + (folder.ReadsPenultimate ? 2 : 1) : n;
 
     private static PromptSyntax Syntax(string name) => name switch
     {
@@ -125,17 +142,25 @@ internal static class GenerateCommand
         return [.. given.Split(',', StringSplitOptions.TrimEntries).Select(names.Find)];
     }
 
-    private static int Generate(ModelFolder folder, GenerateRequest request, Device device, string? output, bool grid, bool force, bool json, CancellationToken cancellation)
+    private static int Generate(ModelFolder folder, GenerateRequest request, Device device, string? output, string? previewFile, bool grid, bool force, bool json, CancellationToken cancellation)
     {
         using var pipeline = new GeneratePipeline(folder, device) { Note = CommandLine.Note };
         var sampler = pipeline.Plan(request);
-        if (grid) CheckGrid(pipeline.Size(request), request.Count);
+        var second = request.Hires is null ? null : pipeline.SecondPlan(request);
+        if (grid) CheckGrid(request.Hires is null ? pipeline.Size(request) : pipeline.HiresSize(request), request.Count);
         var names = new OutputNames(output, request, grid);
         ulong last = request.Seed + (ulong)request.Count - 1;
         if (last > long.MaxValue) throw new UsageException($"--seed: the last of {request.Count} images would have seed {last}; the largest is {long.MaxValue}");
-        foreach (string file in names.All()) AtomicFile.Check(file, force);
+        foreach (string file in names.All())
+        {
+            AtomicFile.Check(file, force);
+            if (previewFile is not null && Path.GetFullPath(file) == Path.GetFullPath(previewFile)) throw new UsageException($"--preview: {previewFile} is the name of a finished image; give the preview another");
+        }
+
         AtomicFile.CheckFolder(names.Of(0));
         CommandLine.Note($"{folder.Name}: {string.Join("; ", folder.Accounts)}; {request.Count} image{(request.Count == 1 ? "" : "s")}, {sampler.Name}, {sampler.Steps} step{(sampler.Steps == 1 ? "" : "s")}, seed {request.Seed}");
+        if (second is not null) CommandLine.Note($"second pass: {Taken(second)} step{(Taken(second) == 1 ? "" : "s")} at {pipeline.HiresSize(request).Width}x{pipeline.HiresSize(request).Height} by {request.Hires!.Upscaler.Name}");
+        if (pipeline.PreviewSource(request) is { } source) CommandLine.Note($"previews every {request.Preview!.Every} step{(request.Preview.Every == 1 ? "" : "s")} in {previewFile}, made by {source}");
 
         var codec = new StbCodec();
         var kept = new List<Image>();
@@ -154,7 +179,7 @@ internal static class GenerateCommand
                         return;
                     }
 
-                    Save(names.Of(image.Index), picture, Parameters(folder, request, sampler, image.Index, image.Seed, image.Class is { } c ? ClassName(folder, c) : null, image.Width, image.Height, null));
+                    Save(names.Of(image.Index), picture, Parameters(folder, request, sampler, image.Index, image.Seed, image.Class is { } c ? ClassName(folder, c) : null, pipeline.Size(request), null));
                     written.Add((names.Of(image.Index), image));
                 },
                 progress.Report,
@@ -166,7 +191,7 @@ internal static class GenerateCommand
         {
             int columns = (int)Math.Ceiling(Math.Sqrt(kept.Count));
             string? shown = request.Classes.Count == 1 ? ClassName(folder, request.Classes[0]) : request.Classes.Count > 1 ? string.Join("|", request.Classes.Select(c => ClassName(folder, c))) : null;
-            Save(names.Of(0), Image.Grid(kept, columns), Parameters(folder, request, sampler, null, request.Seed, shown, kept[0].Width, kept[0].Height, $"{columns}x{(kept.Count + columns - 1) / columns}"));
+            Save(names.Of(0), Image.Grid(kept, columns), Parameters(folder, request, sampler, null, request.Seed, shown, pipeline.Size(request), $"{columns}x{(kept.Count + columns - 1) / columns}"));
             written.Add((names.Of(0), null));
         }
 
@@ -179,6 +204,9 @@ internal static class GenerateCommand
             AtomicFile.Write(file, force, stream => codec.EncodePng(picture, stream, [("parameters", parameters)]));
     }
 
+    // Steps that are run, of a plan that may leave the first ones out.
+    private static int Taken(SamplerPlan plan) => plan.Evaluations.Count > 0 ? plan.Evaluations.Select(e => e.Step).Distinct().Count() : plan.Steps;
+
     // A grid is held in memory until the last image is there.
     private static void CheckGrid((int Height, int Width) one, int count)
     {
@@ -190,8 +218,13 @@ internal static class GenerateCommand
     private static string ClassName(ModelFolder folder, int c) => c < folder.Classes!.Names.Count ? folder.Classes.Names[c] : c.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
-    private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, int width, int height, string? grid) =>
-        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {width}x{height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(request.Shortcuts.None ? "" : $", Shortcuts: {request.Shortcuts}")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+    private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, (int Height, int Width) first, string? grid) =>
+        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {first.Width}x{first.Height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{Hires(request)}{(request.ClipSkip is { } skip ? $", Clip skip: {skip}" : "")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(request.Shortcuts.None ? "" : $", Shortcuts: {request.Shortcuts}")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+
+    // As stable-diffusion-webui writes it.
+    private static string Hires(GenerateRequest request) => request.Hires is not { } h ? "" : string.Create(
+        CultureInfo.InvariantCulture,
+        $", Denoising strength: {h.Strength}, {(h.Width is { } w ? $"Hires resize: {w}x{h.Height}" : $"Hires upscale: {h.Scale}")}{(h.Steps is { } n ? $", Hires steps: {n}" : "")}, Hires upscaler: {h.Upscaler.Name}");
 
     private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double seconds) => JsonOut.Write(w =>
     {
@@ -205,6 +238,13 @@ internal static class GenerateCommand
         if (request.Negative is { } negative) w.WriteString("negative", negative);
         if (request.Init is not null) w.WriteNumber("strength", request.Strength);
         if (!request.Shortcuts.None) w.WriteString("shortcuts", request.Shortcuts.ToString());
+        if (request.ClipSkip is { } skip) w.WriteNumber("clip_skip", skip);
+        if (request.Hires is { } hires)
+        {
+            w.WriteNumber("hires_strength", hires.Strength);
+            w.WriteString("hires_upscaler", hires.Upscaler.Name);
+        }
+
         w.WriteNumber("seed", request.Seed);
         w.WriteString("noise", request.Noise.Name);
         w.WriteString("noise_dtype", request.Noise.Type.ToString().ToLowerInvariant());

@@ -16,8 +16,11 @@ internal sealed class Conditioning
     private readonly float[]? maskedLatent;
     private readonly GenerateRequest request;
 
+    private const int ShownOfLost = 1000;
+
     /// <param name="height">Of the image, in pixels.</param>
-    public Conditioning(GeneratePipeline pipeline, GenerateRequest request, bool guided, int height, int width, MemoryBudget budget)
+    /// <param name="note">Hears what the request said that has no effect or was cut; null where it was said before.</param>
+    public Conditioning(GeneratePipeline pipeline, GenerateRequest request, bool guided, int height, int width, MemoryBudget budget, Action<string>? note)
     {
         (model, this.request, this.guided, this.height, this.width) = (pipeline.Model, request, guided, height, width);
         if (request.Init is { } image) Init = Signed(image.Values);
@@ -28,17 +31,17 @@ internal sealed class Conditioning
         int chunks = Math.Max(pipeline.ChunksOf(request.Prompt, request), guided ? pipeline.ChunksOf(against, request) : 1);
         positive = pipeline.Encode(request.Prompt, request, chunks, budget);
         tokens = positive.Tokens;
-        if (positive.Lost is { } lost) pipeline.Note?.Invoke($"the prompt is longer than the text encoder takes; cut off: \"{lost}\"");
+        if (positive.Lost is { } lost) note?.Invoke($"the prompt is longer than the text encoder takes; cut off: \"{Shortened(lost)}\"");
         if (guided)
         {
             negative = pipeline.Encode(against, request, chunks, budget);
-            if (negative.Lost is { } lostToo) pipeline.Note?.Invoke($"the negative prompt is longer than the text encoder takes; cut off: \"{lostToo}\"");
+            if (negative.Lost is { } lostToo) note?.Invoke($"the negative prompt is longer than the text encoder takes; cut off: \"{Shortened(lostToo)}\"");
             if (request.Negative is null && model.ZerosForNoPrompt)
                 negative = negative with { Hidden = new float[negative.Hidden.Length], Pooled = negative.Pooled is { } p ? new float[p.Length] : null };
         }
         else if (request.Negative is not null)
         {
-            pipeline.Note?.Invoke("the negative prompt has no effect without guidance");
+            note?.Invoke("the negative prompt has no effect without guidance");
         }
 
         if (!text.Inpaints) return;
@@ -121,6 +124,9 @@ internal sealed class Conditioning
 
     // Original height and width, crop top and left, then the target's height and width; the refiner has a score in their place.
     private float[] Sizes(int count, float score) => count == 5 ? [height, width, 0, 0, score] : [height, width, 0, 0, height, width];
+
+    // One line on a terminal, whatever the length of the prompt.
+    private static string Shortened(string text) => text.Length <= ShownOfLost ? text : $"{text[..ShownOfLost]}... ({text.Length} characters)";
 
     private static float[] Signed(float[] unit) => Array.ConvertAll(unit, v => 2 * v - 1);
 

@@ -31,6 +31,8 @@ public sealed class DenoiseSession : IDisposable
     private ulong[] seeds = [];
     private double guidance, measured;
     private Inpainting? inpainting;
+    private DeviceBuffer? denoised;
+    private DeviceStep[]? looks;
 
     /// <param name="factor">Pixels of the image per pixel of the latent, for messages.</param>
     internal DenoiseSession(Device device, IDenoiser denoiser, string path, WeightStore weights, SamplerPlan sampler, SessionShape shape, MemoryBudget budget, int factor = 1, ShortcutOptions? shortcuts = null)
@@ -85,6 +87,9 @@ public sealed class DenoiseSession : IDisposable
 
     /// <summary>Numbers in one latent.</summary>
     public int Elements => Height * Width * Channels;
+
+    /// <summary>Whether evaluations also leave what the network takes the noiseless latent to be, for <see cref="DownloadDenoised"/>. The run is the same.</summary>
+    public bool KeepsDenoised { get; set; }
 
     private static bool Scales(SamplerPlan sampler) => sampler.Adaptive is not null || sampler.Evaluations.Any(e => e.InputScale != 1);
 
@@ -152,6 +157,7 @@ public sealed class DenoiseSession : IDisposable
         }
 
         step.Guided = Guided && !plans.Gated(ran);
+        if (KeepsDenoised && e.Evaluates) Look(e);
         updates[ran].Apply(e, ref step, guidance);
         measured = updates[ran].Measure(e);
     }
@@ -180,8 +186,19 @@ public sealed class DenoiseSession : IDisposable
         return staged;
     }
 
+    /// <summary>The noiseless latents as the last evaluation that kept them took them to be, guided and clipped as the sampler does: [image][row][column][channel].</summary>
+    /// <exception cref="InvalidOperationException">No evaluation has kept them.</exception>
+    public float[] DownloadDenoised()
+    {
+        if (denoised is null) throw new InvalidOperationException($"no evaluation was run with {nameof(KeepsDenoised)}");
+        var values = new float[Images * Elements];
+        device.Download(denoised, MemoryMarshal.AsBytes(values.AsSpan()));
+        return values;
+    }
+
     public void Dispose()
     {
+        denoised?.Dispose();
         plans.Dispose();
         sample.Dispose();
         noise.Dispose();
@@ -215,6 +232,17 @@ public sealed class DenoiseSession : IDisposable
         int height = Height / coarse.Factor, width = Width / coarse.Factor, each = height * width * Channels;
         if (coarse.Latents.Length != Images * each) throw new UsageException($"coarse start: expected {Images * each} numbers, {Images} latents of {width}x{height}x{Channels}, found {coarse.Latents.Length}");
         for (int i = 0; i < Images; i++) change.Raise(coarse.Latents.AsSpan(i * each, each), staged.AsSpan(i * Elements, Elements), change.Mean == 0 ? [] : more.AsSpan(i * Elements, Elements), height, width, Channels, coarse.Factor);
+    }
+
+    // The fused step once more, to a buffer of its own: x0 alone.
+    private void Look(Evaluation e)
+    {
+        denoised ??= device.Allocate(sample.Bytes);
+        looks ??= [.. plans.Outputs.Select(output => new DeviceStep(device, sampler, sample, output, noise, work, [denoised]))];
+        var view = step;
+        looks[ran].Apply(
+            e with { X = 0, D = 1, E = 0, N = 0, History = [], Keep = Kept.None, SampleSlot = -1, Target = 0, NoiseInterval = null, Measure = null, LangevinRatio = 0, UnusedDraws = 0, Known = null, LearnedVariance = null, DrawsNoise = false },
+            ref view, guidance);
     }
 
     private void Put(DeviceBuffer buffer, float value)

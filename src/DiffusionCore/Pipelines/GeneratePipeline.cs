@@ -54,7 +54,9 @@ public sealed partial class GeneratePipeline : IDisposable
         if (sampler.Adaptive is not null) batch = 1;                       // its steps follow the error of one image
         var budget = Budget(request);
         var coarse = Coarse(request);
-        var conditions = new Conditioning(this, request, guided, height, width, budget);
+        var conditions = new Conditioning(this, request, guided, height, width, budget, Note);
+        var second = Second(request, guided, budget);
+        using var preview = Previews(request);
         text?.Release();                // the encoders are a tenth of the weights and are not needed again until another prompt comes
         float[]? latent = request.Init is null ? null : Latent(conditions.Init!, height, width, budget);
         for (int first = 0; first < request.Count; first += batch)
@@ -71,14 +73,15 @@ public sealed partial class GeneratePipeline : IDisposable
                 Mask = Model.Text is { Inpaints: true } ? null : Repeated(conditions.LatentMask, images),
             };
             session.Start(coarse is null ? start : start with { Coarse = RunCoarse(coarse, request, conditions.Shape(images), start, budget, report, cancellation) });
-            Run(session, sampler, request, first, report, cancellation);
+            Run(session, sampler, request, first, FirstOf(second, report), preview, cancellation);
+            if (second is not null) session = RunSecond(second, session, sampler, request, first, seeds, labels, report, preview, budget, cancellation);
             var latents = session.Download();
             for (int i = 0; i < images; i++)
             {
                 cancellation.ThrowIfCancellationRequested();
                 byte[] pixels = Pixels(latents.Slice(i * session.Elements, session.Elements), session, request, cancellation);
                 ulong seed = request.Noise.Seeds == SeedMode.Batch ? request.Seed : seeds[i];
-                finished(new GeneratedImage(first + i, seed, request.Classes.Count > 0 ? labels[i] : null, width, height, Model.ImageChannels, pixels));
+                finished(new GeneratedImage(first + i, seed, request.Classes.Count > 0 ? labels[i] : null, session.Width * Model.Factor, session.Height * Model.Factor, Model.ImageChannels, pixels));
             }
         }
     }
@@ -102,6 +105,14 @@ public sealed partial class GeneratePipeline : IDisposable
             options = options with { SkipSteps = coarse.Steps };
         }
 
+        var plan = Planned(request, options);
+        RequestCheck.Sampler(Model, request, plan);
+        if (request.Hires is not null) SecondPlan(request);
+        return plan;
+    }
+
+    private SamplerPlan Planned(GenerateRequest request, SamplerOptions options)
+    {
         var plan = OwnPlan(options, request) ?? Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
         return request.GuidanceInterval is null ? plan : new GuidanceOptions { Scale = request.Guidance, Interval = request.GuidanceInterval }.Apply(plan);
     }
@@ -140,18 +151,18 @@ public sealed partial class GeneratePipeline : IDisposable
         return (height, width);
     }
 
-    internal TextContext Encode(string prompt, GenerateRequest request, int chunks, MemoryBudget budget) => text!.Encode(prompt, request.PromptSyntax, chunks, budget);
+    internal TextContext Encode(string prompt, GenerateRequest request, int chunks, MemoryBudget budget) => text!.Encode(prompt, request.PromptSyntax, chunks, request.ClipSkip, budget);
 
     internal int ChunksOf(string prompt, GenerateRequest request) => text!.ChunksOf(prompt, request.PromptSyntax);
 
     /// <summary>The latent of one image [Height, Width, channels] in [-1, 1].</summary>
     internal float[] Latent(float[] image, int height, int width, MemoryBudget budget) => firstStage is null ? image : firstStage.Encode(image, height, width, budget);
 
-    private static void Run(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, CancellationToken cancellation)
+    private static void Run(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, LatentPreview? preview, CancellationToken cancellation)
     {
         if (sampler.Adaptive is not null)
         {
-            RunAdaptive(session, sampler, request, first, report, cancellation);
+            RunAdaptive(session, request, first, report, preview, cancellation);
             return;
         }
 
@@ -160,9 +171,12 @@ public sealed partial class GeneratePipeline : IDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             long start = Stopwatch.GetTimestamp();
-            session.Evaluate(e);
             var next = e + 1 < evaluations ? sampler.Evaluations[e + 1] : null;
-            if (next is null || next.Step != sampler.Evaluations[e].Step) session.KeepUnmasked(next);
+            bool ends = next is null || next.Step != sampler.Evaluations[e].Step;
+            session.KeepsDenoised = ends && preview is not null && preview.IsDue(sampler.Evaluations[e].Step + 1);
+            session.Evaluate(e);
+            if (ends) session.KeepUnmasked(next);
+            if (session.KeepsDenoised) preview!.Show(session, first, sampler.Evaluations[e].Step + 1, sampler.Evaluations[^1].Step + 1, cancellation);
             report?.Invoke(new GenerateProgress(first, session.Images, request.Count, e + 1, evaluations, Stopwatch.GetElapsedTime(start)));
         }
 
@@ -170,18 +184,19 @@ public sealed partial class GeneratePipeline : IDisposable
     }
 
     // How many evaluations there will be is known at the end only.
-    private static void RunAdaptive(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, CancellationToken cancellation)
+    private static void RunAdaptive(DenoiseSession session, GenerateRequest request, int first, Action<GenerateProgress>? report, LatentPreview? preview, CancellationToken cancellation)
     {
-        if (request.Mask is not null) throw new UsageException($"sampler {sampler.Name} chooses its steps as it goes; a mask needs a fixed schedule");
         int done = 0;
         var took = TimeSpan.Zero;
         while (true)
         {
             cancellation.ThrowIfCancellationRequested();
             long start = Stopwatch.GetTimestamp();
+            session.KeepsDenoised = preview is not null && preview.IsDue(done + 1);
             if (session.Next() is not { } e) break;
             if (!e.Evaluates) continue;
             took = Stopwatch.GetElapsedTime(start);
+            if (session.KeepsDenoised) preview!.Show(session, first, done + 1, null, cancellation);
             report?.Invoke(new GenerateProgress(first, session.Images, request.Count, ++done, done + 1, took));
         }
 

@@ -75,6 +75,18 @@ public sealed record GenerateRequest
     /// <summary>What is left out to be faster; nothing by default.</summary>
     public ShortcutOptions Shortcuts { get; init; } = new();
 
+    /// <summary>
+    /// The text encoder's layer whose state is read, counted from the last, as stable-diffusion-webui counts: 1 is the last, 2 the one before. Null for
+    /// the model's own: 1, and 2 for SDXL.
+    /// </summary>
+    public int? ClipSkip { get; init; }
+
+    /// <summary>A second pass at a higher resolution; null for none.</summary>
+    public HiresOptions? Hires { get; init; }
+
+    /// <summary>Pictures while the images are made; null for none. They change no byte of the images.</summary>
+    public PreviewOptions? Preview { get; init; }
+
     /// <summary>Whether latents are decoded in tiles: less memory, more time.</summary>
     public bool Tiled { get; init; }
 

@@ -26,6 +26,12 @@ public sealed record ModelOptions
     /// <summary>A first stage's folder in place of the model's own, such as a tiny autoencoder.</summary>
     public string? FirstStage { get; init; }
 
+    /// <summary>A tiny autoencoder's folder for previews; null for one that lies in the model's folder under a usual name.</summary>
+    public string? PreviewStage { get; init; }
+
+    /// <summary>Whether to load a tiny autoencoder for previews where there is one.</summary>
+    public bool Previews { get; init; }
+
     /// <summary>LoRA files to merge into the weights, each with a strength behind a colon where it is not 1.</summary>
     public IReadOnlyList<string> Loras { get; init; } = [];
 
@@ -76,6 +82,12 @@ public sealed partial class ModelFolder : IDisposable
     /// <summary>Null where the network works on pixels.</summary>
     public IFirstStage? FirstStage { get; private set; }
 
+    /// <summary>The tiny autoencoder of previews; null where there is none, or where <see cref="ModelOptions.Previews"/> did not ask for it.</summary>
+    public IFirstStage? PreviewStage { get; private set; }
+
+    /// <summary>Its folder.</summary>
+    public string? PreviewStagePath { get; private set; }
+
     /// <summary>Whether a text is needed.</summary>
     public bool TakesText => TextEncoders.Count > 0;
 
@@ -97,7 +109,7 @@ public sealed partial class ModelFolder : IDisposable
     internal TextDenoiser? Text => Denoiser as TextDenoiser;
 
     /// <summary>Whether the text is read before the encoders' last layer (SDXL).</summary>
-    internal bool ReadsPenultimate { get; private set; }
+    public bool ReadsPenultimate { get; private set; }
 
     /// <summary>Whether no negative prompt means zeros, not the encoding of nothing (SDXL).</summary>
     internal bool ZerosForNoPrompt { get; private set; }
@@ -117,6 +129,7 @@ public sealed partial class ModelFolder : IDisposable
             else if (ModelIndex.IsIn(path)) model.LoadFolder(ModelIndex.Load(path), options);
             else if (File.Exists(System.IO.Path.Combine(path, "config.json"))) model.LoadNetworkAlone(options);
             else throw new ModelFileException(path, null, $"has neither {ModelIndex.FileName} nor config.json; expected a diffusers model folder");
+            model.LoadPreviewStage(options);
             if (options.CheckFinite)
                 foreach (var component in model.components) FiniteCheck.Run(component.Checkpoint);
             return model;
@@ -133,6 +146,21 @@ public sealed partial class ModelFolder : IDisposable
         foreach (var component in components) component.Dispose();
         singleFile?.Dispose();
         loras?.Dispose();
+    }
+
+    // Names under which people put a tiny autoencoder beside a model.
+    private static readonly string[] PreviewFolders = ["taesd", "taesdxl", "vae_tiny", "tiny_vae", "vae_approx"];
+
+    private void LoadPreviewStage(ModelOptions options)
+    {
+        if (!options.Previews) return;
+        string? folder = options.PreviewStage ?? PreviewFolders.Select(n => System.IO.Path.Combine(Path, n)).FirstOrDefault(f => File.Exists(System.IO.Path.Combine(f, "config.json")));
+        if (folder is null) return;
+        if (FirstStage is null) throw new UsageException($"preview: {Name} works on pixels and shows them; it takes no tiny autoencoder");
+        var component = Kept(Component.Load(folder));
+        var stage = component.Network as IFirstStage ?? throw new ModelFileException(component.Path, "_class_name", $"{component.Config.ClassName} is no first stage; expected an AutoencoderTiny");
+        if (stage.LatentChannels != Denoiser.Channels) throw new ModelFileException(component.Path, "latent_channels", $"expected {Denoiser.Channels}, the latent's channels, found {stage.LatentChannels}");
+        (PreviewStage, PreviewStagePath) = (stage, folder);
     }
 
     private void LoadNetworkAlone(ModelOptions options)
@@ -155,7 +183,7 @@ public sealed partial class ModelFolder : IDisposable
         LoadParts(
             new Parts(
                 n => index.Find(n) is not null, n => Open(index.FolderOf(n), options.Variant, n), suffix => options.Tokenizer ?? index.FolderOf("tokenizer" + suffix),
-                index.Config.Has("force_zeros_for_empty_prompt") ? index.Config.GetBool("force_zeros_for_empty_prompt", null) : null),
+                index.Config.Has("force_zeros_for_empty_prompt") ? index.Config.GetBool("force_zeros_for_empty_prompt", null) : null, index.Config),
             options);
     }
 
@@ -166,7 +194,7 @@ public sealed partial class ModelFolder : IDisposable
         LoadParts(
             new Parts(
                 n => file.Find(n) is not null, n => Kept(Component.Of(file.Get(n), Merged(n))),
-                _ => options.Tokenizer ?? throw new ModelFileException(Path, "tokenizer", "is not in a single file; give --tokenizer FOLDER (vocab.json and merges.txt, or tokenizer.json)"), null),
+                _ => options.Tokenizer ?? throw new ModelFileException(Path, "tokenizer", "is not in a single file; give --tokenizer FOLDER (vocab.json and merges.txt, or tokenizer.json)"), null, null),
             options);
     }
 
@@ -188,7 +216,7 @@ public sealed partial class ModelFolder : IDisposable
                 break;
             case DiTTransformer2DModel transformer:
                 Denoiser = new TransformerDenoiser(transformer);
-                Classes = ClassNames.Load(Path, transformer.Config.Classes, nullClass: transformer.Config.Classes);
+                Classes = ClassNames.Load(Path, transformer.Config.Classes, nullClass: transformer.Config.Classes, parts.Index);
                 break;
             case UNet2DConditionModel unet:
                 LoadText(parts, options, unet);
@@ -262,5 +290,5 @@ public sealed partial class ModelFolder : IDisposable
     }
 
     /// <summary>Where a model's components come from: by the names that diffusers gives them.</summary>
-    private sealed record Parts(Func<string, bool> Has, Func<string, Component> Open, Func<string, string> Tokenizer, bool? ZerosForNoPrompt);
+    private sealed record Parts(Func<string, bool> Has, Func<string, Component> Open, Func<string, string> Tokenizer, bool? ZerosForNoPrompt, ConfigFile? Index);
 }

@@ -1,5 +1,6 @@
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
+using DiffusionCore.Samplers;
 
 namespace DiffusionCore.Pipelines;
 
@@ -19,6 +20,28 @@ internal static class RequestCheck
         Classes(model, request);
         Text(model, request);
         Images(model, request);
+        SecondPass(request);
+        if (request.Preview is { Every: < 1 } p) throw new UsageException($"preview: expected every step or every few, 1 or more, found {p.Every}");
+    }
+
+    /// <summary>What a request may ask of its sampler.</summary>
+    /// <exception cref="UsageException">They do not go together.</exception>
+    public static void Sampler(ModelFolder model, GenerateRequest request, SamplerPlan plan)
+    {
+        if (plan.Adaptive is not null && request.Mask is not null && model.Text is not { Inpaints: true })
+            throw new UsageException($"sampler {plan.Name} chooses its steps as it goes; a mask needs a fixed schedule");
+    }
+
+    private static void SecondPass(GenerateRequest request)
+    {
+        if (request.Hires is not { } hires) return;
+        if (request.Init is not null || request.Mask is not null) throw new UsageException("hires: the second pass starts from the first one's image, so there is no place for --init and --mask; for an image to start from use --init with --size and --strength");
+        if (request.Shortcuts.Coarse is not null) throw new UsageException("hires: coarse first steps are a second pass of their own; use one of them");
+        if (!(hires.Strength is > 0 and <= 1)) throw new UsageException(FormattableString.Invariant($"hires strength: expected more than 0 and at most 1, found {hires.Strength}"));
+        if (hires.Steps is < 1) throw new UsageException($"hires steps: expected 1 or more, found {hires.Steps}");
+        if (hires.Width is null != hires.Height is null) throw new UsageException("hires: expected a width and a height, or a factor");
+        if (!(hires.Scale is >= 1 and <= 64)) throw new UsageException(FormattableString.Invariant($"hires: expected a factor from 1 to 64, found {hires.Scale}"));
+        if (hires.Steps is not null && (request.Options.Sigmas is not null || request.Options.Timesteps is not null)) throw new UsageException("hires steps: a list of noise levels or timesteps is the schedule of both passes; leave the number of steps out");
     }
 
     private static void Classes(ModelFolder model, GenerateRequest request)
@@ -31,9 +54,29 @@ internal static class RequestCheck
     private static void Text(ModelFolder model, GenerateRequest request)
     {
         if (!model.TakesText && request.Prompt.Length > 0) throw new UsageException($"prompt: {model.Name} takes no text{(model.Classes is null ? "" : "; it takes --class")}");
+        Characters(request.Prompt, "prompt");
+        Characters(request.Negative, "negative prompt");
+        if (request.ClipSkip is { } skip)
+        {
+            if (!model.TakesText) throw new UsageException($"clip skip: {model.Name} takes no text");
+            int layers = model.TextEncoders.Min(e => e.Network.Config.Layers);
+            if (skip < 1 || skip > layers) throw new UsageException($"clip skip: expected 1 (the last layer) to {layers}, the layers of the text encoder, found {skip}");
+        }
+
         if (!model.TakesText && request.Negative is not null) throw new UsageException($"negative prompt: {model.Name} takes no text");
         if (request.Hints.Count != model.Controls) throw new UsageException($"control image: {model.Name} was loaded with {model.Controls} ControlNet{(model.Controls == 1 ? "" : "s")}, found {request.Hints.Count} image{(request.Hints.Count == 1 ? "" : "s")}");
         if (!double.IsFinite(request.ControlScale)) throw new UsageException($"control scale: expected a finite number, found {request.ControlScale}");
+    }
+
+    // Half of a surrogate pair is no character: no byte sequence stands for it.
+    private static void Characters(string? text, string what)
+    {
+        for (int i = 0; i < text?.Length; i++)
+        {
+            if (!char.IsSurrogate(text[i])) continue;
+            if (i + 1 == text.Length || !char.IsSurrogatePair(text[i], text[i + 1])) throw new UsageException($"{what}: character {i + 1} is half of a surrogate pair (U+{(int)text[i]:X4}); expected valid Unicode");
+            i++;
+        }
     }
 
     private static void Images(ModelFolder model, GenerateRequest request)

@@ -26,9 +26,10 @@ internal sealed class TextConditioner : IDisposable
     private readonly Device device;
     private readonly IReadOnlyList<TextEncoder> encoders;
     private readonly bool penultimate;
-    private readonly List<(string Prompt, PromptSyntax Syntax, int Chunks, TextContext Context)> known = [];     // least recently used first
+    private readonly List<(string Prompt, PromptSyntax Syntax, int Chunks, int? Layer, TextContext Context)> known = [];     // least recently used first
     private WeightStore? weights;
     private PreparedNetwork[]? prepared;
+    private int? preparedLayer;
 
     /// <param name="penultimate">Whether the state before the last layer is read.</param>
     public TextConditioner(Device device, IReadOnlyList<TextEncoder> encoders, bool penultimate)
@@ -43,10 +44,11 @@ internal sealed class TextConditioner : IDisposable
     public int ChunksOf(string prompt, PromptSyntax syntax) => encoders.Max(e => PromptTokenizer.Encode(e.Tokenizer, prompt, syntax).Chunks.Count);
 
     /// <param name="chunks">Chunks of the result, at least those that the prompt takes; the rest is padding.</param>
+    /// <param name="layer">The layer whose state is read, counted from the last, which is 1; null for the model's own.</param>
     /// <exception cref="UsageException">The prompt cannot be read.</exception>
-    public TextContext Encode(string prompt, PromptSyntax syntax, int chunks, MemoryBudget budget)
+    public TextContext Encode(string prompt, PromptSyntax syntax, int chunks, int? layer, MemoryBudget budget)
     {
-        int found = known.FindIndex(k => k.Prompt == prompt && k.Syntax == syntax && k.Chunks == chunks);
+        int found = known.FindIndex(k => k.Prompt == prompt && k.Syntax == syntax && k.Chunks == chunks && k.Layer == layer);
         if (found >= 0)
         {
             var again = known[found];
@@ -55,7 +57,7 @@ internal sealed class TextConditioner : IDisposable
             return again.Context;
         }
 
-        Prepare(budget);
+        Prepare(layer, budget);
         var parts = new (float[] Hidden, int Tokens, int Channels)[encoders.Count];
         float[]? pooled = null;
         string? lost = null;
@@ -80,7 +82,7 @@ internal sealed class TextConditioner : IDisposable
 
         var context = Beside(parts, pooled, lost);
         if (known.Count == Remembered) known.RemoveAt(0);
-        known.Add((prompt, syntax, chunks, context));
+        known.Add((prompt, syntax, chunks, layer, context));
         return context;
     }
 
@@ -94,9 +96,11 @@ internal sealed class TextConditioner : IDisposable
 
     public void Dispose() => Release();
 
-    private void Prepare(MemoryBudget budget)
+    private void Prepare(int? layer, MemoryBudget budget)
     {
-        if (prepared is not null) return;
+        if (prepared is not null && preparedLayer == layer) return;
+        Release();
+        preparedLayer = layer;
         weights = device.CreateWeightStore();
         var networks = new List<PreparedNetwork>();
         try
@@ -105,7 +109,7 @@ internal sealed class TextConditioner : IDisposable
             {
                 var g = new Graph();
                 var y = encoder.Network.Record(g, g.Input(Ids, new Shape(1, encoder.Tokenizer.MaximumLength), DType.I64, Rate.Request));
-                g.Output(Hidden, penultimate ? y.Penultimate : y.LastHiddenState);
+                g.Output(Hidden, State(g, encoder.Network, y, layer));
                 if (y.TextEmbeds is { } embeds) g.Output(Embeds, embeds);
                 var plan = device.Plan(g);
                 budget.Check(plan, weights, 0, "the text encoders");
@@ -121,6 +125,11 @@ internal sealed class TextConditioner : IDisposable
 
         prepared = [.. networks];
     }
+
+    // SDXL reads states as they are; the others read them behind the last norm, also those of an earlier layer.
+    private Value State(Graph g, ClipTextModel network, ClipTextOutputs y, int? layer) => layer is not { } n
+        ? penultimate ? y.Penultimate : y.LastHiddenState
+        : penultimate ? y.HiddenStates[^n] : n == 1 ? y.LastHiddenState : network.Normalised(g, y.HiddenStates[^n]);
 
     // Vectors of the encoders side by side, token by token.
     private static TextContext Beside((float[] Hidden, int Tokens, int Channels)[] parts, float[]? pooled, string? lost)

@@ -78,6 +78,12 @@ public sealed class ClipTextModel : INetwork
         using (g.Layer("text_projection")) return new(states, h, pooled, projection.Record(g, pooled));
     }
 
+    /// <summary>The last norm behind the state of an earlier layer, as readers of such states want it.</summary>
+    public Value Normalised(Graph g, Value state)
+    {
+        using (g.Layer("final_layer_norm")) return finalNorm.Record(g, state);
+    }
+
     private sealed class Layer(WeightScope w, ClipTextConfig config)
     {
         private readonly LayerNorm norm1 = new(w.At("layer_norm1"), config.Channels, config.Epsilon);
