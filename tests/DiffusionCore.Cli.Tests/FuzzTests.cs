@@ -3,7 +3,7 @@ using DiffusionCore.Fuzz;
 namespace DiffusionCore.Cli.Tests;
 
 /// <summary>
-/// 24,000 inputs in all, the same ones every time: each is read or refused with a typed error, in bounded time and memory, and what is read is read
+/// 44,000 inputs in all, the same ones every time: each is read or refused with a typed error, in bounded time and memory, and what is read is read
 /// again the same. The long run is the program tests/DiffusionCore.Fuzz.
 /// </summary>
 public class FuzzTests

@@ -94,11 +94,11 @@ public sealed class Checkpoint : IDisposable
         Merge?.Apply(name, entry, dst);
     }
 
-    /// <summary>Fills <paramref name="dst"/> with a tensor's bytes from <paramref name="start"/> on; false for one that is turned when it is read.</summary>
+    /// <summary>Fills <paramref name="dst"/> with a tensor's bytes from <paramref name="start"/> on; false for one that is turned or changed when it is read.</summary>
     public bool TryReadPart(string name, long start, Span<byte> dst)
     {
         var (file, entry, transposed) = tensors[name];
-        if (transposed) return false;
+        if (transposed || Merge?.Changes(name) == true) return false;
         file.ReadPart(entry, start, dst);
         return true;
     }

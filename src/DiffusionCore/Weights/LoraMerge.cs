@@ -56,6 +56,9 @@ public sealed class LoraMerge
     /// <summary>Tensors that are changed.</summary>
     public int Count => changes.Count;
 
+    /// <summary>Whether a tensor is changed.</summary>
+    public bool Changes(string name) => changes.ContainsKey(name);
+
     /// <summary>Changes a tensor's bytes, just read, in place.</summary>
     internal void Apply(string name, TensorEntry entry, Span<byte> bytes)
     {

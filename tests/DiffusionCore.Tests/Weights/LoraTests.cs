@@ -94,6 +94,21 @@ public sealed class LoraTests : IDisposable
         foreach (string name in model.Names) Assert.Equal(before[name], Bytes(model, name));
     }
 
+    /// <summary>Weights are read by parts where they can be; a tensor that a LoRA changes is changed as a whole.</summary>
+    [Fact]
+    public void A_changed_tensor_is_not_read_by_parts()
+    {
+        using var model = Model(StorageType.F16);
+        const string layer = "lora_unet_down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q";
+        using var lora = Lora("a.safetensors", ($"{layer}.lora_down.weight", [2, 8]), ($"{layer}.lora_up.weight", [6, 2]));
+        Assert.True(model.TryReadPart(Query, 2, new byte[4]));
+        model.Merge = new LoraMerge(model, "unet", [new(lora)]);
+        Assert.False(model.TryReadPart(Query, 2, new byte[4]));
+        Assert.True(model.TryReadPart(Out, 2, new byte[4]));
+        model.Merge = new LoraMerge(model, "unet", [new(lora, 0)]);
+        Assert.True(model.TryReadPart(Query, 2, new byte[4]));
+    }
+
     [Fact]
     public void A_LoRA_for_another_model_names_the_module_and_the_shapes()
     {
