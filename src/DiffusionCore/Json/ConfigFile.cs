@@ -219,6 +219,17 @@ public sealed class ConfigFile
         return e.ValueKind == JsonValueKind.Object ? new ConfigFile(Path, e) : throw Wrong(name, "an object", e);
     }
 
+    /// <summary>An array of objects, each to be read the same way; null where there is none.</summary>
+    public ConfigFile[]? GetOptionalObjects(string name)
+    {
+        if (Find(name) is not { } e) return null;
+        if (e.ValueKind != JsonValueKind.Array) throw Wrong(name, "an array of objects", e);
+        var values = new List<ConfigFile>();
+        foreach (var item in e.EnumerateArray())
+            values.Add(item.ValueKind == JsonValueKind.Object ? new ConfigFile(Path, item) : throw Wrong($"{name}[{values.Count}]", "an object", item));
+        return [.. values];
+    }
+
     /// <summary>For what fields cannot say: an object whose keys are data, such as a vocabulary.</summary>
     internal JsonElement Root => root;
 

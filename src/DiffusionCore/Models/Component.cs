@@ -48,6 +48,15 @@ public sealed class Component : IDisposable
     /// <exception cref="ModelFileException">Something is missing or does not fit.</exception>
     public static Component Of(SingleFileComponent part, IReadOnlyList<LoraUse>? loras = null) => Load(part.Config.Path, part.Config, NetworkRegistry.Find(part.Config), part.Weights, loras, part.Name);
 
+    /// <summary>A network of a class that the caller knows, its parameters and its part of a larger checkpoint.</summary>
+    /// <param name="label">How messages call it.</param>
+    /// <exception cref="ModelFileException">Something is missing or does not fit.</exception>
+    internal static Component Of(string path, ConfigFile config, string @class, Checkpoint weights, string label) => Load(path, config, NetworkRegistry.Get(@class) with { Label = label }, weights, null, null);
+
+    /// <inheritdoc cref="Of(string, ConfigFile, string, Checkpoint, string)"/>
+    internal static Component Of(string path, ConfigFile config, string label, Checkpoint weights, Func<WeightScope, INetwork> create) =>
+        Load(path, config, new NetworkRegistry.Entry("", label, (w, _) => create(w)), weights, null, null);
+
     // Takes the checkpoint over, also where it fails.
     private static Component Load(string path, ConfigFile config, NetworkRegistry.Entry entry, Checkpoint checkpoint, IReadOnlyList<LoraUse>? loras, string? component)
     {

@@ -57,6 +57,9 @@ internal static class NetworkRegistry
         return Array.Find(Table, e => e.Class == name)!;
     }
 
+    /// <summary>The entry of a class that is known to be there.</summary>
+    public static Entry Get(string name) => Array.Find(Table, e => e.Class == name)!;
+
     /// <param name="Label">How messages call the component.</param>
     internal sealed record Entry(string Class, string Label, Func<WeightScope, ConfigFile, INetwork> Create);
 }

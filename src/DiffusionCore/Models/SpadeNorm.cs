@@ -9,7 +9,8 @@ namespace DiffusionCore.Models;
 /// x --param_free_norm--(* (1 + gamma))--(+ beta)--> y
 /// map--nearest--mlp_shared.0.ReLU--+-mlp_gamma, mlp_beta
 /// </code>
-/// x, y: [N, H, W, C], map: [N, H', W', M]. What follows from the map alone has the map's rate. Without map channels it is a plain group norm.
+/// x, y: [k*N, H, W, C], map: [N, H', W', M]: image i of x is modulated by image i mod N of the map (both branches of guidance share one). What follows
+/// from the map alone has the map's rate. Without map channels it is a plain group norm.
 /// </summary>
 public sealed class SpadeNorm
 {
@@ -37,6 +38,11 @@ public sealed class SpadeNorm
         if (shared is null || map is not { } m) return y;
         if (m.Shape[1] != x.Shape[1] || m.Shape[2] != x.Shape[2]) m = g.UpsampleNearest(m, checked((int)x.Shape[1]), checked((int)x.Shape[2]));
         m = g.Unary(Unary.Relu, shared.Record(g, m));
-        return g.Plus(g.Times(y, g.Affine(gamma!.Record(g, m), 1, 1)), beta!.Record(g, m));
+        Value scale = g.Affine(gamma!.Record(g, m), 1, 1), shift = beta!.Record(g, m);
+        long images = m.Shape[0], height = x.Shape[1];
+        if (x.Shape[0] == images || images == 1) return g.Plus(g.Times(y, scale), shift);
+        // Images below each other: k of them against one.
+        long[] all = [x.Shape[0] / images, images * height, x.Shape[2], x.Shape[3]], one = [1, .. all[1..]];
+        return g.Reshape(g.Plus(g.Times(g.Reshape(y, all), g.Reshape(scale, one)), g.Reshape(shift, one)), x.Shape.ToArray());
     }
 }

@@ -15,16 +15,23 @@ internal sealed class Conditioning
     private readonly TextContext? positive, negative;
     private readonly float[]? maskedLatent;
     private readonly GenerateRequest request;
+    private readonly LatentConditions? latent;
 
     private const int ShownOfLost = 1000;
 
     /// <param name="height">Of the image, in pixels.</param>
     /// <param name="note">Hears what the request said that has no effect or was cut; null where it was said before.</param>
-    public Conditioning(GeneratePipeline pipeline, GenerateRequest request, bool guided, int height, int width, MemoryBudget budget, Action<string>? note)
+    public Conditioning(GeneratePipeline pipeline, GenerateRequest request, bool guided, int height, int width, ConditionEncoder? encoder, MemoryBudget budget, Action<string>? note)
     {
         (model, this.request, this.guided, this.height, this.width) = (pipeline.Model, request, guided, height, width);
         if (request.Init is { } image) Init = Signed(image.Values);
         if (request.Mask is { } mask) LatentMask = Shrunk(mask, model.Factor);
+        if (model.Own is Samplers.Authors.LatentSampling)
+        {
+            latent = new LatentConditions(pipeline, request, guided, height, width, encoder, budget);
+            tokens = model.Condition?.Length ?? 0;
+        }
+
         if (model.Text is not { } text) return;
 
         string against = request.Negative ?? "";
@@ -61,11 +68,13 @@ internal sealed class Conditioning
     public SessionShape Shape(int images) => new(images, height / model.Factor, width / model.Factor, guided) { Tokens = tokens };
 
     /// <summary>Bytes of the denoiser's request inputs for a batch with these classes.</summary>
-    public Dictionary<string, byte[]> For(int[] labels)
+    /// <param name="first">The batch's first image.</param>
+    public Dictionary<string, byte[]> For(int[] labels, int first)
     {
         int images = labels.Length;
         var all = new Dictionary<string, byte[]>(StringComparer.Ordinal);
-        if (model.Classes is not null)
+        latent?.Add(all, first, images);
+        if (model.Classes is not null && latent is null)
         {
             long none = model.Classes.NullClass ?? 0;
             long[] ids = guided ? [.. labels.Select(_ => none), .. labels] : [.. labels];
@@ -131,7 +140,7 @@ internal sealed class Conditioning
     private static float[] Signed(float[] unit) => Array.ConvertAll(unit, v => 2 * v - 1);
 
     // A latent's pixel is made anew where the mask's pixel at its corner says so, as the peers shrink masks.
-    private static float[] Shrunk(SourceImage mask, int factor)
+    internal static float[] Shrunk(SourceImage mask, int factor)
     {
         int height = mask.Height / factor, width = mask.Width / factor;
         var small = new float[height * width];

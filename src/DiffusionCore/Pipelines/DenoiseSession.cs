@@ -20,6 +20,8 @@ public sealed class DenoiseSession : IDisposable
     private readonly DeviceBuffer? work;
     private readonly DeviceBuffer[] slots;
     private readonly float[] staged;
+    private float[]? wide;
+    private int drawnChannels, firstChannel;
     private readonly float[] number = new float[1];
     private LatentNoise? source;
     private readonly DeviceStep[] updates;           // one per plan
@@ -110,11 +112,14 @@ public sealed class DenoiseSession : IDisposable
     /// <summary>Draws the first latents and hands over the conditions.</summary>
     public void Start(DenoiseStart start)
     {
-        source = new LatentNoise(start.Noise, Images, Math.Max(start.Total, start.FirstImage + Images), Height, Width, Channels);
+        (drawnChannels, firstChannel) = start.PartOf ?? (Channels, 0);
+        wide = drawnChannels == Channels ? null : new float[Images * Height * Width * drawnChannels];
+        source = new LatentNoise(start.Noise, Images, Math.Max(start.Total, start.FirstImage + Images), Height, Width, drawnChannels);
         source.Start(start.Seeds, start.FirstImage);
         double deviation = start.Latents is null && start.Coarse is null ? sampler.InitialSigma : 1;
-        if (start.Variation is { } variation) source.DrawVaried(staged, variation, deviation);
-        else source.Draw(staged, deviation);
+        if (start.Variation is { } variation) source.DrawVaried(wide ?? staged, variation, deviation);
+        else source.Draw(wide ?? staged, deviation);
+        TakePart();
         if (start.FirstNoise is { } given) for (int i = 0; i < staged.Length; i++) staged[i] = (float)(deviation * given[i]);
         inpainting = start.Mask is null ? null : new Inpainting(start.Latents!, start.Mask, [.. staged], Channels);
         if (start.Latents is { } latents)
@@ -152,7 +157,12 @@ public sealed class DenoiseSession : IDisposable
         if (e.DrawsNoise)
         {
             if (e.NoiseInterval is { } interval) DrawPath(interval.From, interval.To);
-            else for (int k = 0; k <= e.UnusedDraws; k++) source!.Draw(staged);
+            else
+            {
+                for (int k = 0; k <= e.UnusedDraws; k++) source!.Draw(wide ?? staged);
+                TakePart();
+            }
+
             device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), noise);
         }
 
@@ -206,6 +216,13 @@ public sealed class DenoiseSession : IDisposable
         scale.Dispose();
         work?.Dispose();
         foreach (var slot in slots) slot.Dispose();
+    }
+
+    // The session's channels of what was drawn for all.
+    private void TakePart()
+    {
+        if (wide is null) return;
+        for (int p = 0; p < Images * Height * Width; p++) wide.AsSpan(p * drawnChannels + firstChannel, Channels).CopyTo(staged.AsSpan(p * Channels));
     }
 
     // Increments of one Brownian path per image, channels first as all noise; a run of more steps follows the same path.

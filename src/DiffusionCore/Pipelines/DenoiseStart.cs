@@ -19,6 +19,11 @@ public sealed record DenoiseStart
 
     public Variation? Variation { get; init; }
 
+    /// <summary>
+    /// Where the session's latent is part of a larger one that noise is drawn for: all channels, and the first of the session's. Null where it is all.
+    /// </summary>
+    public (int Channels, int First)? PartOf { get; init; }
+
     /// <summary>What the network is told beside latent and time: the bytes of its request inputs by name. An input that is not named here is zero.</summary>
     public IReadOnlyDictionary<string, byte[]> Conditioning { get; init; } = new Dictionary<string, byte[]>();
 

@@ -4,6 +4,7 @@ using DiffusionCore.Models;
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
+using DiffusionCore.Samplers.Authors;
 using DiffusionCore.Shortcuts;
 
 namespace DiffusionCore.Pipelines;
@@ -20,6 +21,7 @@ public sealed partial class GeneratePipeline : IDisposable
     private readonly WeightStore weights;
     private readonly TextConditioner? text;
     private readonly FirstStage? firstStage;
+    private readonly ConditionEncoder? condition;
     private readonly List<(Key Key, DenoiseSession Session)> sessions = [];     // least recently used first
 
     public GeneratePipeline(ModelFolder model, Device device)
@@ -27,16 +29,17 @@ public sealed partial class GeneratePipeline : IDisposable
         Model = model;
         this.device = device;
         weights = device.CreateWeightStore();
-        if (model.TakesText) text = new TextConditioner(device, model.TextEncoders, model.ReadsPenultimate);
+        if (model.Condition is { } encoded) condition = new ConditionEncoder(device, encoded);
+        if (model.TextEncoders.Count > 0) text = new TextConditioner(device, model.TextEncoders, model.ReadsPenultimate);
         if (model.FirstStage is { } stage) firstStage = new FirstStage(device, stage);
     }
 
-    private readonly record struct Key(SessionShape Shape, SamplerPlan Sampler, ShortcutOptions Shortcuts);
+    private readonly record struct Key(SessionShape Shape, SamplerPlan Sampler, ShortcutOptions Shortcuts, int Stage = 0);
 
     public ModelFolder Model { get; }
 
     /// <summary>Bytes of weights on the device, known after the first batch.</summary>
-    public long WeightBytes => weights.Bytes + (text?.Bytes ?? 0) + (firstStage?.Bytes ?? 0);
+    public long WeightBytes => weights.Bytes + (text?.Bytes ?? 0) + (condition?.Bytes ?? 0) + (firstStage?.Bytes ?? 0);
 
     /// <summary>What a request said that has no effect or was cut; set by <see cref="Generate"/>.</summary>
     public Action<string>? Note { get; set; }
@@ -54,34 +57,48 @@ public sealed partial class GeneratePipeline : IDisposable
         if (sampler.Adaptive is not null) batch = 1;                       // its steps follow the error of one image
         var budget = Budget(request);
         var coarse = Coarse(request);
-        var conditions = new Conditioning(this, request, guided, height, width, budget, Note);
+        var conditions = new Conditioning(this, request, guided, height, width, condition, budget, Note);
+        condition?.Release();
         var second = Second(request, guided, budget);
         using var preview = Previews(request);
         text?.Release();                // the encoders are a tenth of the weights and are not needed again until another prompt comes
-        float[]? latent = request.Init is null ? null : Latent(conditions.Init!, height, width, budget);
+        float[]? latent = request.Init is null || Model.ConditionKind == ConditionKind.MaskedImage ? null : Latent(conditions.Init!, height, width, budget);
         for (int first = 0; first < request.Count; first += batch)
         {
             int images = Math.Min(batch, request.Count - first);
             cancellation.ThrowIfCancellationRequested();
-            var session = Session(new Key(conditions.Shape(images), sampler, request.Shortcuts), budget);
             ulong[] seeds = [.. Enumerable.Range(first, images).Select(i => unchecked(request.Seed + (ulong)i))];
             int[] labels = [.. Enumerable.Range(first, images).Select(i => request.Classes.Count > 0 ? request.Classes[i % request.Classes.Count] : Model.Classes?.NullClass ?? 0)];
             var start = new DenoiseStart
             {
                 Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation, Guidance = request.Guidance,
-                Conditioning = conditions.For(labels), Latents = Repeated(latent, images),
-                Mask = Model.Text is { Inpaints: true } ? null : Repeated(conditions.LatentMask, images),
+                Conditioning = conditions.For(labels, first), Latents = Repeated(latent, images),
+                Mask = Model.Text is { Inpaints: true } || Model.ConditionKind == ConditionKind.MaskedImage ? null : Repeated(conditions.LatentMask, images),
             };
-            session.Start(coarse is null ? start : start with { Coarse = RunCoarse(coarse, request, conditions.Shape(images), start, budget, report, cancellation) });
-            Run(session, sampler, request, first, FirstOf(second, report), preview, cancellation);
-            if (second is not null) session = RunSecond(second, session, sampler, request, first, seeds, labels, report, preview, budget, cancellation);
-            var latents = session.Download();
+            var shape = conditions.Shape(images);
+            ReadOnlySpan<float> latents;
+            if (Model.Stages.Count > 1)
+            {
+                latents = DenoiseStages(start, shape, sampler, request, budget, report, cancellation);
+            }
+            else
+            {
+                var session = Session(new Key(shape, sampler, request.Shortcuts), budget);
+                session.Start(coarse is null ? start : start with { Coarse = RunCoarse(coarse, request, shape, start, budget, report, cancellation) });
+                Run(session, sampler, request, first, FirstOf(second, report), preview, cancellation);
+                if (second is not null) session = RunSecond(second, session, sampler, request, first, seeds, labels, report, preview, budget, cancellation);
+                latents = session.Download();
+                Observer?.Invoke(new LatentState(first, 0, sampler.Steps - 1, true), latents);
+                shape = session.Shape;
+            }
+
+            int elements = latents.Length / images;
             for (int i = 0; i < images; i++)
             {
                 cancellation.ThrowIfCancellationRequested();
-                byte[] pixels = Pixels(latents.Slice(i * session.Elements, session.Elements), session, request, cancellation);
+                byte[] pixels = Pixels(latents.Slice(i * elements, elements), shape, request, cancellation);
                 ulong seed = request.Noise.Seeds == SeedMode.Batch ? request.Seed : seeds[i];
-                finished(new GeneratedImage(first + i, seed, request.Classes.Count > 0 ? labels[i] : null, session.Width * Model.Factor, session.Height * Model.Factor, Model.ImageChannels, pixels));
+                finished(new GeneratedImage(first + i, seed, request.Classes.Count > 0 ? labels[i] : null, shape.Width * Model.Factor, shape.Height * Model.Factor, Model.ImageChannels, pixels));
             }
         }
     }
@@ -92,7 +109,7 @@ public sealed partial class GeneratePipeline : IDisposable
         RequestCheck.Run(Model, request);
         Size(request);
         var options = request.Options;
-        if (request.Init is not null)
+        if (request.Init is not null && Model.ConditionKind != ConditionKind.MaskedImage)
         {
             int steps = options.Timesteps?.Length ?? options.Sigmas?.Length - 1 ?? options.Steps, kept = Math.Min((int)(steps * request.Strength), steps);
             if (kept < 1) throw new UsageException(FormattableString.Invariant($"strength {request.Strength} of {steps} steps leaves none to take; use more of either"));
@@ -121,7 +138,7 @@ public sealed partial class GeneratePipeline : IDisposable
     public DenoiseSession Session(GenerateRequest request, int images)
     {
         var (height, width) = Size(request);
-        var shape = new SessionShape(images, height / Model.Factor, width / Model.Factor, Guided(request)) { Tokens = Model.TakesText ? Model.TextEncoders[0].Tokenizer.MaximumLength : 0 };
+        var shape = new SessionShape(images, height / Model.Factor, width / Model.Factor, Guided(request)) { Tokens = Model.Condition?.Length ?? (Model.TextEncoders.Count > 0 ? Model.TextEncoders[0].Tokenizer.MaximumLength : 0) };
         return Session(new Key(shape, Plan(request), request.Shortcuts), Budget(request));
     }
 
@@ -131,11 +148,12 @@ public sealed partial class GeneratePipeline : IDisposable
         sessions.Clear();
         weights.Dispose();
         text?.Dispose();
+        condition?.Dispose();
         firstStage?.Dispose();
     }
 
     /// <summary>Whether both branches of guidance are evaluated.</summary>
-    public bool Guided(GenerateRequest request) => Model.GuidesItself ? request.Guidance != 1 : Model.Text is { } t
+    public bool Guided(GenerateRequest request) => Model.Own is LatentSampling ? request.Guidance != 1 && Conditioned(request) : Model.GuidesItself ? request.Guidance != 1 : Model.Text is { } t
         ? request.Guidance > 1 && t.Config.TimeConditionChannels == 0
         : request.Classes.Count > 0 && request.Guidance != 1;
 
@@ -144,8 +162,8 @@ public sealed partial class GeneratePipeline : IDisposable
     public (int Height, int Width) Size(GenerateRequest request)
     {
         int factor = Model.Factor, multiple = Model.Denoiser.SizeMultiple * factor;
-        int height = request.Height ?? request.Init?.Height ?? Model.Denoiser.SampleHeight * factor ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
-        int width = request.Width ?? request.Init?.Width ?? Model.Denoiser.SampleWidth * factor ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
+        int height = request.Height ?? request.Init?.Height ?? request.LowResolution?.Height * factor ?? Model.Denoiser.SampleHeight * factor ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
+        int width = request.Width ?? request.Init?.Width ?? request.LowResolution?.Width * factor ?? Model.Denoiser.SampleWidth * factor ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
         if (height < multiple || width < multiple || height % multiple != 0 || width % multiple != 0 || height > LargestSide || width > LargestSide)
             throw new UsageException($"size: expected multiples of {multiple} up to {LargestSide} for {Model.Name}, found {width}x{height}");
         return (height, width);
@@ -158,7 +176,8 @@ public sealed partial class GeneratePipeline : IDisposable
     /// <summary>The latent of one image [Height, Width, channels] in [-1, 1].</summary>
     internal float[] Latent(float[] image, int height, int width, MemoryBudget budget) => firstStage is null ? image : firstStage.Encode(image, height, width, budget);
 
-    private static void Run(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, LatentPreview? preview, CancellationToken cancellation)
+    // Of a chain of networks with as many evaluations each, stage is the index.
+    private void Run(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, LatentPreview? preview, CancellationToken cancellation, int stage = 0)
     {
         if (sampler.Adaptive is not null)
         {
@@ -177,7 +196,8 @@ public sealed partial class GeneratePipeline : IDisposable
             session.Evaluate(e);
             if (ends) session.KeepUnmasked(next);
             if (session.KeepsDenoised) preview!.Show(session, first, sampler.Evaluations[e].Step + 1, sampler.Evaluations[^1].Step + 1, cancellation);
-            report?.Invoke(new GenerateProgress(first, session.Images, request.Count, e + 1, evaluations, Stopwatch.GetElapsedTime(start)));
+            if (ends) Observer?.Invoke(new LatentState(first, stage, sampler.Evaluations[e].Step, false), session.Download());
+            report?.Invoke(new GenerateProgress(first, session.Images, request.Count, stage * evaluations + e + 1, Model.Stages.Count * evaluations, Stopwatch.GetElapsedTime(start)));
         }
 
         cancellation.ThrowIfCancellationRequested();
@@ -215,7 +235,7 @@ public sealed partial class GeneratePipeline : IDisposable
 
     private DenoiseSession Session(Key key, MemoryBudget budget)
     {
-        int found = sessions.FindIndex(s => s.Key.Shape == key.Shape && ReferenceEquals(s.Key.Sampler, key.Sampler) && s.Key.Shortcuts == key.Shortcuts);
+        int found = sessions.FindIndex(s => s.Key.Shape == key.Shape && s.Key.Stage == key.Stage && ReferenceEquals(s.Key.Sampler, key.Sampler) && s.Key.Shortcuts == key.Shortcuts);
         if (found >= 0)
         {
             var entry = sessions[found];
@@ -230,17 +250,17 @@ public sealed partial class GeneratePipeline : IDisposable
             sessions.RemoveAt(0);
         }
 
-        var session = new DenoiseSession(device, Model.Denoiser, Model.Path, weights, key.Sampler, key.Shape, budget, Model.Factor, key.Shortcuts);
+        var session = new DenoiseSession(device, Model.Stages[key.Stage], Model.Path, weights, key.Sampler, key.Shape, budget, Model.Factor, key.Shortcuts);
         sessions.Add((key, session));
         return session;
     }
 
     // [-1, 1] to bytes, to the nearest, halves to even as the peers round.
-    private byte[] Pixels(ReadOnlySpan<float> latent, DenoiseSession session, GenerateRequest request, CancellationToken cancellation)
+    private byte[] Pixels(ReadOnlySpan<float> latent, SessionShape shape, GenerateRequest request, CancellationToken cancellation)
     {
         for (int i = 0; i < latent.Length; i++)
             if (!float.IsFinite(latent[i])) throw new NonFiniteException(firstStage is null ? "denoised image" : "denoised latent", i);
-        var image = firstStage is null ? latent : firstStage.Decode(latent, session.Height, session.Width, Budget(request), request.Tiled, Note, cancellation);
+        var image = firstStage is null ? latent : firstStage.Decode(latent, shape.Height, shape.Width, Budget(request), request.Tiled, Note, cancellation);
         var pixels = new byte[image.Length];
         for (int i = 0; i < pixels.Length; i++) pixels[i] = (byte)Math.Round(Math.Clamp(Model.Own is { UnitRange: true } ? image[i] : image[i] * 0.5f + 0.5f, 0, 1) * 255);
         return pixels;

@@ -49,6 +49,24 @@ public sealed record GenerateRequest
     /// <summary>Multiplies what the ControlNets add.</summary>
     public double ControlScale { get; init; } = 1;
 
+    /// <summary>Objects and where they are, for a model that reads layouts or labels; null for none.</summary>
+    public IReadOnlyList<LayoutObject>? Layout { get; init; }
+
+    /// <summary>The small image of a super-resolution model: a pixel of it for each pixel of the latent.</summary>
+    public SourceImage? LowResolution { get; init; }
+
+    /// <summary>Conditions as numbers of tokens, in place of a text or a layout (models with a BERT encoder): images take them in turn.</summary>
+    public IReadOnlyList<int[]> Tokens { get; init; } = [];
+
+    /// <summary>What guidance leads away from where <see cref="Tokens"/> are given; empty for vectors of zeros.</summary>
+    public IReadOnlyList<int[]> NegativeTokens { get; init; } = [];
+
+    /// <summary>
+    /// The finished coarsest level of a pyramid, [h, w, channels] per image in turn, such as another generator's: its stage is left out and nothing of it is
+    /// changed. Empty for none.
+    /// </summary>
+    public IReadOnlyList<float[]> CoarseLatents { get; init; } = [];
+
     /// <summary>Class numbers that the images take in turn; empty for none.</summary>
     public IReadOnlyList<int> Classes { get; init; } = [];
 

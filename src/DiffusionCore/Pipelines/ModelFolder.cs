@@ -40,8 +40,8 @@ public sealed record ModelOptions
 }
 
 /// <summary>
-/// A model that makes images: a diffusers model folder (model_index.json and a folder per component), the folder of a U-Net alone, or a single
-/// file of Stable Diffusion. Its parts are a denoiser and a scheduler, and for latent models a first stage, for text models text encoders.
+/// A model that makes images: a diffusers model folder (model_index.json and a folder per component), the folder of a U-Net alone, a single
+/// file of Stable Diffusion, or a folder of latent diffusion or Frido by the authors' names (config.json and one file of weights). Its parts are a denoiser and a scheduler, and for latent models a first stage, for text models text encoders.
 /// </summary>
 public sealed partial class ModelFolder : IDisposable
 {
@@ -89,7 +89,7 @@ public sealed partial class ModelFolder : IDisposable
     public string? PreviewStagePath { get; private set; }
 
     /// <summary>Whether a text is needed.</summary>
-    public bool TakesText => TextEncoders.Count > 0;
+    public bool TakesText => TextEncoders.Count > 0 || ConditionKind == ConditionKind.Text;
 
     /// <summary>Pixels of the image per pixel of the latent, along one axis.</summary>
     public int Factor => FirstStage?.Factor ?? 1;
@@ -127,6 +127,7 @@ public sealed partial class ModelFolder : IDisposable
             model.loras = LoraSet.Open(options.Loras);
             if (single) model.LoadSingleFile(options);
             else if (ModelIndex.IsIn(path)) model.LoadFolder(ModelIndex.Load(path), options);
+            else if (LatentConfig.Find(path) is { } latent) model.LoadLatent(latent, options);
             else if (File.Exists(System.IO.Path.Combine(path, "config.json"))) model.LoadNetworkAlone(options);
             else throw new ModelFileException(path, null, $"has neither {ModelIndex.FileName} nor config.json; expected a diffusers model folder");
             model.LoadPreviewStage(options);
@@ -145,6 +146,7 @@ public sealed partial class ModelFolder : IDisposable
     {
         foreach (var component in components) component.Dispose();
         singleFile?.Dispose();
+        whole?.Dispose();
         loras?.Dispose();
     }
 

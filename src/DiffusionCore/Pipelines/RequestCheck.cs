@@ -21,6 +21,7 @@ internal static class RequestCheck
         Text(model, request);
         Images(model, request);
         SecondPass(request);
+        LatentRequestCheck.Run(model, request);
         if (request.Preview is { Every: < 1 } p) throw new UsageException($"preview: expected every step or every few, 1 or more, found {p.Every}");
     }
 

@@ -70,6 +70,7 @@ internal static class Composition
     ];
 
     private static readonly Dictionary<(char, char), char> Composed = Pairs();
+    private static readonly Dictionary<char, string> Decomposed = Composed.DistinctBy(p => p.Value).ToDictionary(p => p.Value, p => $"{p.Key.Item1}{p.Key.Item2}");
     private static readonly Dictionary<char, byte> Classes = Table.ToDictionary(t => t.Mark, t => t.Class);
 
     public static string Compose(string text)
@@ -107,6 +108,34 @@ internal static class Composition
         }
 
         return result.ToString();
+    }
+
+    /// <summary>Bases and the marks on them apart (Unicode's normal form D without its order of marks); Hangul as its letters.</summary>
+    public static string Decompose(string text)
+    {
+        if (!text.AsSpan().ContainsAnyExceptInRange('\0', '\u007F')) return text;
+        var result = new StringBuilder(text.Length);
+        foreach (char c in text) Append(c);
+        return result.ToString();
+
+        void Append(char c)
+        {
+            int syllable = c - HangulBase;
+            if (syllable is >= 0 and < Leads * Vowels * Trails)
+            {
+                result.Append((char)(LeadBase + syllable / (Vowels * Trails))).Append((char)(VowelBase + syllable / Trails % Vowels));
+                if (syllable % Trails > 0) result.Append((char)(TrailBase + syllable % Trails));
+            }
+            else if (Decomposed.TryGetValue(c, out string? apart))
+            {
+                Append(apart[0]);
+                result.Append(apart[1]);
+            }
+            else
+            {
+                result.Append(c);
+            }
+        }
     }
 
     // Marks of class 0 (signs of Indic vowels) and Hangul join the character before them.

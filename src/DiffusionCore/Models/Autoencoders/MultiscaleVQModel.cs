@@ -99,17 +99,39 @@ public sealed class MultiscaleVQModel : IFirstStage
     }
 
     /// <summary>Codes and vectors of a latent, per level from the coarsest, all at the finest resolution.</summary>
-    public (Value Codes, Value Vectors)[] Quantise(Graph g, Value latent)
+    /// <param name="repeated">
+    /// Whether a level holds each number once for every pixel that it covers, as an encoder and a pyramid's sampling leave it: it is then looked up once per
+    /// number, and the codes are at the level's own resolution.
+    /// </param>
+    public (Value Codes, Value Vectors)[] Quantise(Graph g, Value latent, bool repeated = false)
     {
         var results = new (Value, Value)[Levels];
         long at = 0;
         for (int i = 0; i < Levels; i++)
         {
-            results[i] = codebooks[i].Quantise(g, g.Slice(latent, 3, at, Config.EmbedChannels[i]));
+            var level = g.Slice(latent, 3, at, Config.EmbedChannels[i]);
             at += Config.EmbedChannels[i];
+            int copies = 1 << (Levels - 1 - i);
+            if (!repeated || copies == 1)
+            {
+                results[i] = codebooks[i].Quantise(g, level);
+                continue;
+            }
+
+            var (codes, vectors) = codebooks[i].Quantise(g, Corners(g, level, copies));
+            results[i] = (codes, Enlarged(g, vectors, latent.Shape));
         }
 
         return results;
+    }
+
+    // The first pixel of each square.
+    private static Value Corners(Graph g, Value x, int side)
+    {
+        long n = x.Shape[0], h = x.Shape[1], w = x.Shape[2], c = x.Shape[3];
+        if (h % side != 0 || w % side != 0) throw new InvalidOperationException($"{h}x{w} does not divide into squares of {side}");
+        x = g.Slice(g.Reshape(x, n * (h / side), side, w * c), 1, 0, 1);
+        return g.Reshape(g.Slice(g.Reshape(x, n * (h / side), w / side, side, c), 2, 0, 1), n, h / side, w / side, c);
     }
 
     /// <param name="vectors">Per level from the coarsest, all at the finest resolution.</param>
@@ -117,7 +139,10 @@ public sealed class MultiscaleVQModel : IFirstStage
 
     public Value EncodeToLatent(Graph g, Value image, Value? noise = null) => AtFinest(g, Encode(g, image).Select(l => l.Latent));
 
-    public Value DecodeHead(Graph g, Value latent, int doublings) => Head(g, Quantise(g, latent).Select(l => l.Vectors), doublings);
+    public Value DecodeHead(Graph g, Value latent, int doublings) => DecodeHead(g, latent, doublings, repeated: false);
+
+    /// <param name="repeated">As in <see cref="Quantise"/>.</param>
+    public Value DecodeHead(Graph g, Value latent, int doublings, bool repeated) => Head(g, Quantise(g, latent, repeated).Select(l => l.Vectors), doublings);
 
     public Value DecodeTail(Graph g, Value features, int doublings) => decoder.RecordTail(g, features, doublings);
 

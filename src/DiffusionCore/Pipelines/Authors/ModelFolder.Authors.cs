@@ -15,7 +15,7 @@ public sealed partial class ModelFolder
     public bool GuidesItself => Denoiser is AutoGuidedDenoiser;
 
     /// <summary>Whether the scheduler classes fit, beside the authors' own samplers: networks that predict noise at the steps of a schedule.</summary>
-    internal bool TakesSchedulers => Own is null or GuidedDiffusion;
+    internal bool TakesSchedulers => Own is null or GuidedDiffusion or LatentSampling;
 
     private bool LoadAuthors()
     {
