@@ -42,6 +42,8 @@ internal static class GenerateCommand
         var control = new Option<string[]>("--control-net") { Description = "ControlNet folder; with several, one --control-image for each", AllowMultipleArgumentsPerToken = false };
         var hint = new Option<string[]>("--control-image") { Description = "What the ControlNet reads: an image of the size that is made", AllowMultipleArgumentsPerToken = false };
         var controlScale = CliOptions.Real("--control-scale", "Multiplies what the ControlNets add", 1, -10, 10);
+        var layout = new Option<string?>("--layout") { Description = "JSON file of labels and boxes, for models made from layouts: {\"objects\": [{\"label\": \"dog\", \"box\": [x, y, width, height]}]}, boxes in parts of the image" };
+        var lowRes = new Option<string?>("--low-res") { Description = "PNG or JPEG to enlarge (super-resolution models)" };
         var classes = new Option<string?>("--class") { Description = "Class by name or number, several with commas, or 'all': images take them in turn" };
         var count = CliOptions.Number("--count", "Images to make", 1, 1, GenerateRequest.MaximumCount);
         var batch = CliOptions.Number("--batch", "Images per pass; 0 chooses. Changes no pixel", 0, 0, 4096);
@@ -74,7 +76,7 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, prompt, promptFile, negative, negativeFile, syntax, clipSkip, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, guidance, interval, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
+            model, prompt, promptFile, negative, negativeFile, syntax, clipSkip, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, layout, lowRes, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, guidance, interval, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         shortcuts.AddTo(command);
         hires.AddTo(command);
@@ -92,8 +94,9 @@ internal static class GenerateCommand
             });
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             var asked = Classes(folder, p.GetValue(classes));
+            var objects = p.GetValue(layout) is { } layoutFile ? LayoutFile.Read(layoutFile) : null;
             bool guidanceGiven = p.GetResult(guidance) is { Implicit: false };
-            if (guidanceGiven && asked.Count == 0 && !folder.TakesText && !folder.GuidesItself) CommandLine.Note("--guidance has no effect without --class");
+            if (guidanceGiven && asked.Count == 0 && objects is null && !folder.TakesText && !folder.GuidesItself) CommandLine.Note("--guidance has no effect without --class");
             double weight = guidanceGiven ? p.GetValue(guidance) : folder.Own is { } own ? own.Guidance : folder.TakesText ? DefaultTextGuidance : folder.Classes?.NullClass is not null ? DefaultGuidance : 1;
             int colours = folder.ImageChannels == 1 ? 1 : 3;
             double[]? levels = CliLists.Numbers(p.GetValue(sigmas), "--sigmas"), times = CliLists.Numbers(p.GetValue(timesteps), "--timesteps"), between = CliLists.Numbers(p.GetValue(interval), "--guidance-interval");
@@ -105,9 +108,9 @@ internal static class GenerateCommand
                 Variation = p.GetValue(variation) is { } second ? new Variation(CliOptions.ParseSeed(second, "--variation-seed"), p.GetValue(variationStrength)) : null,
                 Prompt = says ?? "", Negative = against, PromptSyntax = Syntax(p.GetValue(syntax)!), Hires = secondPass, Preview = shown,
                 ClipSkip = ClipSkip(folder, p.GetResult(clipSkip) is { Implicit: false } ? p.GetValue(clipSkip) : null, p.GetValue(compat)),
-                Init = SourceImages.Read(p.GetValue(init), colours), Mask = SourceImages.Read(p.GetValue(mask), 1), Strength = p.GetValue(strength),
+                Init = SourceImages.Read(p.GetValue(init), colours), Mask = SourceImages.Read(p.GetValue(mask), 1), Strength = p.GetValue(strength), Layout = objects, LowResolution = SourceImages.Read(p.GetValue(lowRes), colours),
                 Hints = [.. (p.GetValue(hint) ?? []).Select(f => SourceImages.Read(f, 3)!)], ControlScale = p.GetValue(controlScale), Tiled = p.GetValue(tiling),
-                Guidance = folder.TakesText || asked.Count > 0 || folder.GuidesItself ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
+                Guidance = folder.TakesText || asked.Count > 0 || folder.GuidesItself || objects is not null ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
                 Options = new SamplerOptions
                 {
                     Steps = levels?.Length - 1 ?? times?.Length ?? (p.GetResult(steps) is { Implicit: false } ? null : folder.Own?.StepsOf(p.GetValue(sampler))) ?? p.GetValue(steps), Eta = p.GetValue(eta), Sigmas = levels, Timesteps = times,

@@ -57,7 +57,7 @@ public sealed partial class GeneratePipeline
         {
             Hints = [.. request.Hints.Select(h => new SourceImage(width, height, h.Channels, ImageResize.Cover(h.Values, h.Height, h.Width, h.Channels, height, width, ResizeFilter.BilinearAntialias)))],
         };
-        return new SecondPass(SecondPlan(request), new Conditioning(this, enlarged, guided, height, width, budget, note: null), height, width, hires.Upscaler);
+        return new SecondPass(SecondPlan(request), new Conditioning(this, enlarged, guided, height, width, condition, budget, note: null), height, width, hires.Upscaler);
     }
 
     // The two passes are one run to whoever watches.
@@ -85,7 +85,7 @@ public sealed partial class GeneratePipeline
         next.Start(new DenoiseStart
         {
             Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation, Guidance = request.Guidance,
-            Conditioning = second.Conditions.For(labels), Latents = enlarged,
+            Conditioning = second.Conditions.For(labels, first), Latents = enlarged,
         });
         Action<GenerateProgress>? rest = report is null ? null : p => report(p with { Evaluation = p.Evaluation + before, Evaluations = p.Evaluations + before });
         Run(next, second.Sampler, request, first, rest, preview, cancellation);
