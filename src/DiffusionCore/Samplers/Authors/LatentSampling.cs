@@ -120,7 +120,10 @@ public sealed record LatentSampling : IOwnSampling
             double[] weights = Pndm.AdamsBashforth(Math.Min(i, Estimates));
             evaluations.Add(at with
             {
-                X = latent, E = estimate * weights[0], Keep = Kept.Epsilon, KeepSlot = i % Estimates,
+                X = latent,
+                E = estimate * weights[0],
+                Keep = Kept.Epsilon,
+                KeepSlot = i % Estimates,
                 History = [.. Enumerable.Range(1, weights.Length - 1).Select(j => new HistoryTerm((i - j) % Estimates, estimate * weights[j]))],
             });
         }
