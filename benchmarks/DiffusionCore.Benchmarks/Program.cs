@@ -2,6 +2,7 @@
 //
 //   dotnet run -c Release --project benchmarks/DiffusionCore.Benchmarks -- [operators [FILTER]] [--threads N]    time, GFLOP/s, share of the measured peak
 //   dotnet run -c Release --project benchmarks/DiffusionCore.Benchmarks -- choice                                the table of ConvolutionChoice.cs
+//   dotnet run -c Release --project benchmarks/DiffusionCore.Benchmarks -- busy --threads N                      a step alone and with one core kept busy
 //
 // One thread is timed by its own processor time, which other work on the machine hardly touches; several by the clock on the wall.
 using DiffusionCore.Benchmarks;
@@ -17,7 +18,9 @@ switch (words.FirstOrDefault() ?? "operators")
     case "operators":
         using (var pool = new WorkerPool(threads)) OperatorTable.Run(pool, words.Length > 1 ? words[1] : "");
         return 0;
+    case "busy":
+        using (var pool = new WorkerPool(threads)) return BusyTable.Run(pool) ? 0 : 1;
     default:
-        Console.Error.WriteLine("expected operators or choice");
+        Console.Error.WriteLine("expected operators, choice or busy");
         return 2;
 }
