@@ -1,4 +1,6 @@
 using DiffusionCore.Images;
+using DiffusionCore.Json;
+using DiffusionCore.Models;
 using DiffusionCore.Noise;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
@@ -165,6 +167,40 @@ public sealed class SecondPassTests : IDisposable
         for (int i = 0; i < end.Length; i++) Assert.Equal(end[i], denoised[i], 1e-4f * Math.Max(1, Math.Abs(end[i])));
     }
 
+    /// <summary>Given, or in the model's folder under a usual name; under a memory limit the linear map serves, and that is said.</summary>
+    [Theory]
+    [InlineData("taesd")]
+    [InlineData("elsewhere")]
+    public void A_tiny_autoencoder_makes_previews_of_the_images_size(string name)
+    {
+        string path = Synthetic("sd-tiny");
+        WriteTinyAutoencoder(Path.Combine(path, name), latentChannels: 4);
+        var previews = new List<Preview>();
+        var request = Lighthouse with { Preview = new PreviewOptions(3, previews.Add) };
+        using var model = ModelFolder.Load(path, new ModelOptions { Previews = true, PreviewStage = name == "taesd" ? null : Path.Combine(path, name) });
+        using var device = new CpuDevice(2);
+        using var pipeline = new GeneratePipeline(model, device);
+        Assert.Equal($"the tiny autoencoder {Path.Combine(path, name)}", pipeline.PreviewSource(request));
+        byte[] image = [];
+        pipeline.Generate(request, i => image = i.Pixels);
+        var preview = Assert.Single(previews);
+        Assert.Equal((64, 48, 3), (preview.Width, preview.Height, preview.Channels));
+        Assert.Equal(Make(path, Lighthouse, 1)[0].Pixels, image);
+
+        var limited = request with { MemoryLimit = 4_000_000_000 };
+        Assert.Contains("linear map of the latent's channels (under a memory limit)", pipeline.PreviewSource(limited), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_tiny_autoencoder_for_other_latents_is_refused()
+    {
+        string path = Synthetic("sd-tiny");
+        WriteTinyAutoencoder(folder["sixteen"], latentChannels: 16);
+        var options = new ModelOptions { Previews = true, PreviewStage = folder["sixteen"] };
+        Assert.Contains("latent_channels: expected 4, the latent's channels, found 16", Assert.Throws<ModelFileException>(() => ModelFolder.Load(path, options)).Message, StringComparison.Ordinal);
+        Assert.Contains("takes no tiny autoencoder", Assert.Throws<UsageException>(() => ModelFolder.Load(Bundled, options)).Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_model_of_pixels_shows_its_pixels()
     {
@@ -197,6 +233,34 @@ public sealed class SecondPassTests : IDisposable
 
             throw new DirectoryNotFoundException("fashion-ddpm-32");
         }
+    }
+
+    // Recorded once without weights to learn which there are.
+    private static void WriteTinyAutoencoder(string path, int latentChannels)
+    {
+        Directory.CreateDirectory(path);
+        string configPath = Path.Combine(path, "config.json");
+        File.WriteAllText(configPath, $$"""{"_class_name": "AutoencoderTiny", "latent_channels": {{latentChannels}}, "encoder_block_out_channels": [8, 8, 8, 8], "decoder_block_out_channels": [8, 8, 8, 8]}""");
+        string weights = Path.Combine(path, "diffusion_pytorch_model.safetensors");
+        SafetensorsWriter.Write(weights, []);
+        var draft = new Graph();
+        using (var empty = Checkpoint.Open(path))
+        {
+            IFirstStage network = new AutoencoderTiny(WeightScope.Of(empty, "vae"), AutoencoderTinyConfig.Read(ConfigFile.Load(configPath)));
+            draft.Output("latent", network.EncodeToLatent(draft, draft.Input("image", new Shape(1, 16, 16, 3))));
+            draft.Output("image", network.DecodeFromLatent(draft, draft.Input("z", new Shape(1, 2, 2, latentChannels))));
+        }
+
+        var sources = draft.Nodes.Select(n => n.Op).OfType<WeightOp>().Select(w => w.Source).Distinct();
+        SafetensorsWriter.Write(
+            weights,
+            sources.Select(w =>
+            {
+                string name = w.Name["vae.".Length..];
+                long[] dims = w.Type.Shape.ToArray();
+                return new TensorData(name, StorageType.F32, dims, System.Runtime.InteropServices.MemoryMarshal.AsBytes(GoldenModel.Recipe(name, dims).AsSpan()).ToArray());
+            }),
+            null, overwrite: true);
     }
 
     private string Synthetic(string preset)
