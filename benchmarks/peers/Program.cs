@@ -5,7 +5,7 @@
 //   dotnet run -c Release --project benchmarks/peers -- --only NETWORK --prepare                                 only writes what is slow to make: model, .onnx, double result
 //   dotnet run -c Release --project benchmarks/peers -- --only NETWORK --memory                                  largest resident size, each side in a process of its own
 //
-// The networks' files (12 GB) are made at first use in --models, by default a folder of the system's temporary one, and stay there.
+// The networks' files (9 GB) are made at first use in --models, by default a folder of the system's temporary one, and stay there.
 // One thread is timed by its own processor time, several by the clock on the wall: then nothing else should run. A turn starts when the other side's
 // waiting threads have stopped spinning (Quiet.cs), and its first run is not counted.
 using DiffusionCore.Benchmarks;
