@@ -14,16 +14,24 @@ internal static class SynthCommand
 
     public static Command Create(CancellationToken cancellation)
     {
-        var preset = new Argument<string>("PRESET") { Description = string.Join(", ", SynthPreset.Names) };
-        var output = new Option<string>("--output", "-o") { Description = "Folder to write; must not exist", Required = true };
+        var preset = new Argument<string?>("PRESET") { Description = string.Join(", ", SynthPreset.Names), Arity = ArgumentArity.ZeroOrOne };
+        var output = new Option<string?>("--output", "-o") { Description = "Folder to write; must not exist" };
+        var list = new Option<bool>("--list") { Description = "Write nothing; say what there is" };
         var seed = new Option<string?>("--seed") { Description = "The same seed gives the same weights", DefaultValueFactory = _ => "0" };
         var dtype = new Option<string>("--dtype") { Description = "f16, bf16 or f32", DefaultValueFactory = _ => "f16" };
         var json = CliOptions.Json();
-        var command = new Command("synth", "Write a full-size model folder with random weights, to measure speed and memory without the real ones") { preset, output, seed, dtype, json };
+        var command = new Command("synth", "Write a full-size model folder with random weights, to measure speed and memory without the real ones") { preset, output, list, seed, dtype, json };
         command.SetAction(p =>
         {
-            var model = SynthPreset.Find(p.GetValue(preset)!);
-            string typeName = p.GetValue(dtype)!, folder = p.GetValue(output)!;
+            if (p.GetValue(list))
+            {
+                if (p.GetValue(preset) is not null || p.GetValue(output) is not null) throw new UsageException("--list writes nothing; leave PRESET and --output out");
+                List(p.GetValue(json));
+                return 0;
+            }
+
+            var model = SynthPreset.Find(p.GetValue(preset) ?? throw new UsageException("PRESET is required; dcore synth --list says what there is"));
+            string typeName = p.GetValue(dtype)!, folder = p.GetValue(output) ?? throw new UsageException("option '--output' is required");
             if (!Types.TryGetValue(typeName, out var type)) throw new UsageException($"--dtype: '{typeName}' is unknown{Suggestion.Hint(typeName, Types.Keys)}");
             ulong number = CliOptions.ParseSeed(p.GetValue(seed));
             var clock = Stopwatch.StartNew();
@@ -61,6 +69,33 @@ internal static class SynthCommand
             return 0;
         });
         return command;
+    }
+
+    private static void List(bool json)
+    {
+        if (!json)
+        {
+            foreach (var m in SynthPreset.All) Console.Out.WriteLine($"{m.Name,-18} {m.Pipeline,-26} {string.Join(", ", m.Components.Select(c => $"{c.Folder} {Tables.Si(c.Parameters)}"))}");
+            return;
+        }
+
+        JsonOut.Write(w =>
+        {
+            w.WriteStartArray("presets");
+            foreach (var m in SynthPreset.All)
+            {
+                w.WriteStartObject();
+                w.WriteString("name", m.Name);
+                w.WriteString("pipeline", m.Pipeline);
+                w.WriteNumber("parameters", m.Parameters);
+                w.WriteStartObject("components");
+                foreach (var c in m.Components) w.WriteNumber(c.Folder, c.Parameters);
+                w.WriteEndObject();
+                w.WriteEndObject();
+            }
+
+            w.WriteEndArray();
+        });
     }
 
     /// <summary>One line on a terminal's stderr. Silent where stderr is not a terminal.</summary>

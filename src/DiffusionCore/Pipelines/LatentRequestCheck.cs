@@ -34,7 +34,7 @@ internal static class LatentRequestCheck
         if (image.Width % multiple != 0 || image.Height % multiple != 0) throw new UsageException($"low-resolution image: expected width and height in multiples of {multiple}, found {image.Width}x{image.Height}; resize it");
         int width = request.Width ?? request.Init?.Width ?? image.Width * model.Factor, height = request.Height ?? request.Init?.Height ?? image.Height * model.Factor;
         if (image.Width * model.Factor != width || image.Height * model.Factor != height)
-            throw new UsageException($"low-resolution image: expected {width / model.Factor}x{height / model.Factor}, a {model.Factor}th of the image that is made, found {image.Width}x{image.Height}");
+            throw new UsageException($"low-resolution image: expected {width / model.Factor}x{height / model.Factor}, 1/{model.Factor} of the image that is made, found {image.Width}x{image.Height}");
     }
 
     private static void Tokens(ModelFolder model, IReadOnlyList<int[]> all)

@@ -34,6 +34,8 @@ public sealed partial class ModelFolder
         var (conditionParams, _, kind) = config.Condition();
         string wanted = config.IsPyramid ? "PyUNetModel" : "UNetModel";
         if (LatentConfig.LastPart(unetTarget) != wanted) throw new ModelFileException(config.File.Path, "params.unet_config.target", $"expected {wanted} in a {config.Class}, found '{unetTarget}'");
+        if (config.IsPyramid && unetParams.GetOptionalInts("split_embed_dim_list") is { } split && stageParams.GetOptionalInts("embed_dim") is { } embed && !split.AsSpan().SequenceEqual(embed))
+            throw new ModelFileException(config.File.Path, "params.unet_config.params.split_embed_dim_list", $"expected [{string.Join(", ", embed)}], the levels of first_stage_config, found [{string.Join(", ", split)}]");
         Network = Kept(Component.Of(config.File.Path, unetParams, config.IsPyramid ? wanted : "UNetModel(ldm.openaimodel)", UNetOf(file, config), "model.diffusion_model"));
         string stageClass = (config.IsPyramid, LatentConfig.LastPart(stageTarget)) switch
         {
@@ -48,7 +50,7 @@ public sealed partial class ModelFolder
         ConditionKind = kind;
         if (kind is not (ConditionKind.None or ConditionKind.LowResolution or ConditionKind.MaskedImage)) LoadCondition(config, file, kind, conditionParams!, options);
         else if (options.Tokenizer is not null) throw new UsageException($"{Name} takes no text, so it takes no tokenizer");
-        if (Network.Network is PyramidUNet pyramid) LoadPyramid(config, pyramid, (MultiscaleVQModel)first);
+        if (Network.Network is PyramidUNet pyramid) LoadPyramid(config, pyramid);
         else LoadPlain(config, (OpenAiUNet)Network.Network, first);
         int? context = Network.Network switch { PyramidUNet p => p.Config.ContextChannels, OpenAiUNet u => u.Config.ContextChannels, _ => null };
         if (Condition is { } c && context != c.Channels)
@@ -57,13 +59,10 @@ public sealed partial class ModelFolder
         (Own, Scheduler) = (own, own.Scheduler);
     }
 
-    private void LoadPyramid(LatentConfig config, PyramidUNet unet, MultiscaleVQModel first)
+    private void LoadPyramid(LatentConfig config, PyramidUNet unet)
     {
-        int[] stages = unet.Config.Stages, levels = first.Config.EmbedChannels;
-        if (!stages.AsSpan().SequenceEqual(levels))
-            throw new ModelFileException(config.File.Path, "params.unet_config.params.split_embed_dim_list", $"expected [{string.Join(", ", levels)}], the levels of first_stage_config, found [{string.Join(", ", stages)}]");
         if (ConditionKind is ConditionKind.LowResolution or ConditionKind.MaskedImage) throw new ModelFileException(config.File.Path, "params.conditioning_key", "'concat' is not supported in a FridoDiffusion; expected crossattn");
-        this.stages = [.. Enumerable.Range(0, stages.Length).Select(s => new PyramidStage(unet, s))];
+        this.stages = [.. Enumerable.Range(0, unet.Config.Stages.Length).Select(s => new PyramidStage(unet, s))];
         Denoiser = this.stages[0];
     }
 

@@ -59,7 +59,7 @@ internal static class RequestCheck
         Characters(request.Negative, "negative prompt");
         if (request.ClipSkip is { } skip)
         {
-            if (!model.TakesText) throw new UsageException($"clip skip: {model.Name} takes no text");
+            if (model.TextEncoders.Count == 0) throw new UsageException($"clip skip: {model.Name} has no CLIP text encoder");
             int layers = model.TextEncoders.Min(e => e.Network.Config.Layers);
             if (skip < 1 || skip > layers) throw new UsageException($"clip skip: expected 1 (the last layer) to {layers}, the layers of the text encoder, found {skip}");
         }

@@ -5,7 +5,7 @@ using DiffusionCore.Weights;
 
 namespace DiffusionCore.Synthesis;
 
-/// <summary>Writes a synthetic model as a diffusers folder. Weights are made and written block by block and never all in memory.</summary>
+/// <summary>Writes a synthetic model as a diffusers folder, or as its authors have it. Weights are made and written block by block and never all in memory.</summary>
 public static unsafe class SynthModel
 {
     // One block of a thread: values in F32, then in the stored type.
@@ -30,6 +30,17 @@ public static unsafe class SynthModel
             Directory.CreateDirectory(temporary);
             created = true;
             long written = 0;
+            if (preset.Whole is { } config)
+            {
+                File.WriteAllText(Path.Combine(temporary, "config.json"), config + "\n");
+                var all = new SynthComponent("", "", preset.Pipeline, _ => { }, [.. preset.Components.SelectMany(c => c.Tensors)]);
+                WriteWeights(Path.Combine(temporary, "model.safetensors"), all, seed, type, bytes => progress?.Invoke(Interlocked.Add(ref written, bytes), total), cancellation);
+                if (preset.WordPieces > 0) LatentPlan.WriteVocabulary(Path.Combine(temporary, Text.BertTokenizer.FileName), preset.WordPieces);
+                Directory.Move(temporary, full);
+                created = false;
+                return;
+            }
+
             foreach (var component in preset.Components)
             {
                 string path = Directory.CreateDirectory(Path.Combine(temporary, component.Folder)).FullName;

@@ -44,8 +44,8 @@ public sealed record SynthPreset
         ClipG = new(1280, 32, 20, 5120, "gelu", 1280, true, ClipVocabulary),
         TinyClip = new(64, 2, 1, 128, "quick_gelu", 64, false, TinyVocabulary);
 
-    /// <summary>All of them: three of Stable Diffusion, a diffusion transformer, and tiny ones of the same shapes for tests.</summary>
-    public static readonly IReadOnlyList<SynthPreset> All =
+    /// <summary>Three of Stable Diffusion, a diffusion transformer, and tiny ones of the same shapes for tests.</summary>
+    private static readonly IReadOnlyList<SynthPreset> Diffusers =
     [
         Sd("sd15", Sd1UNet, Sd1Autoencoder, ClipL, Schedule("PNDMScheduler", "epsilon"), padsWithEnd: true),
         Sd("sd21", Sd2UNet, Sd1Autoencoder with { SampleSize = 768 }, ClipH, Schedule("DDIMScheduler", "v_prediction"), padsWithEnd: false),
@@ -57,7 +57,13 @@ public sealed record SynthPreset
         Dit("dit-tiny", new DitPlan(4, 16, 2, 2, 10, 8), TinyAutoencoder),
     ];
 
-    public static IReadOnlyList<string> Names => [.. All.Select(p => p.Name)];
+    // Made when they are asked for: their tensors are those of a network that is built for it.
+    private static readonly Dictionary<string, string> Latent = LatentPresets.All().ToDictionary(p => p.Name, p => p.Config, StringComparer.Ordinal);
+
+    public static IReadOnlyList<string> Names => [.. Diffusers.Select(p => p.Name), .. Latent.Keys];
+
+    /// <summary>All of them: those in diffusers' layout, then latent diffusion and Frido by the authors' names.</summary>
+    public static IReadOnlyList<SynthPreset> All => [.. Names.Select(Find)];
 
     public required string Name { get; init; }
 
@@ -76,11 +82,17 @@ public sealed record SynthPreset
     /// <summary>Writes the pipeline's settings into model_index.json.</summary>
     public Action<Utf8JsonWriter> Settings { get; init; } = _ => { };
 
+    /// <summary>config.json of a model by its authors' names, whose weights are one file; null for a diffusers folder.</summary>
+    public string? Whole { get; init; }
+
+    /// <summary>Tokens of a WordPiece vocabulary beside it; 0 for none.</summary>
+    public int WordPieces { get; init; }
+
     public long Parameters => Components.Sum(c => c.Parameters);
 
     /// <exception cref="UsageException">There is none of that name.</exception>
     public static SynthPreset Find(string name) =>
-        All.FirstOrDefault(p => p.Name == name) ?? throw new UsageException($"there is no synthetic model '{name}'{Suggestion.Hint(name, Names)}");
+        Latent.TryGetValue(name, out string? config) ? LatentPlan.Preset(name, config) : Diffusers.FirstOrDefault(p => p.Name == name) ?? throw new UsageException($"there is no synthetic model '{name}'{Suggestion.Hint(name, Names)}");
 
     private static SynthPreset Sd(string name, UNetPlan unet, AutoencoderPlan vae, ClipTextPlan text, (string Class, Action<Utf8JsonWriter> Write) scheduler, bool padsWithEnd) => new()
     {

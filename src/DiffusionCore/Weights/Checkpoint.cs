@@ -47,6 +47,9 @@ public sealed class Checkpoint : IDisposable
         }
     }
 
+    /// <summary>A set of nothing.</summary>
+    internal static Checkpoint Empty() => new("");
+
     /// <summary>
     /// Tensors of another set under other names, cut or turned; nothing is copied, and nothing of the other set is closed with this one.
     /// </summary>

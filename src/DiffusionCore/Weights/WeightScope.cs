@@ -54,6 +54,9 @@ public sealed class WeightScope
     /// <param name="component">How messages call it: unet, vae, classifier.</param>
     public static WeightScope Of(Checkpoint checkpoint, string component, string prefix = "") => new(new Book(checkpoint, component), prefix);
 
+    /// <summary>A place in no file: what a network asks for is listed, by the authors' spelling where there are several.</summary>
+    internal static WeightScope Collector(List<(string Name, Shape Shape)> wanted) => new(new Book(Checkpoint.Empty(), "") { Wanted = wanted }, "");
+
     public WeightScope At(string name) => new(book, prefix + name + ".");
 
     /// <summary>The first of several spellings under which the file has anything; the first spelling where it has none.</summary>
@@ -61,7 +64,7 @@ public sealed class WeightScope
     {
         foreach (string name in names)
             if (book.HasPrefix(prefix + name + ".")) return At(name);
-        return At(names[0]);
+        return At(book.Wanted is null ? names[0] : names[^1]);
     }
 
     public bool Has(string name) => book.Checkpoint.TryGet(prefix + name, out _);
@@ -98,7 +101,8 @@ public sealed class WeightScope
         string key = prefix + name, full = $"{book.Component}.{key}";
         if (!book.Checkpoint.TryGet(key, out var entry))
         {
-            if (!book.Missing.Contains(key)) book.Missing.Add(key);
+            if (book.Wanted is { } wanted) wanted.Add((key, shape));
+            else if (!book.Missing.Contains(key)) book.Missing.Add(key);
             return new WeightRef(null, key, full, new TensorType(shape, DType.F32));
         }
 
@@ -115,6 +119,9 @@ public sealed class WeightScope
     private sealed class Book(Checkpoint checkpoint, string component)
     {
         private HashSet<string>? prefixes;
+
+        /// <summary>Where not null, everything is missing and is listed here.</summary>
+        public List<(string Name, Shape Shape)>? Wanted { get; init; }
 
         public Checkpoint Checkpoint { get; } = checkpoint;
 

@@ -50,8 +50,12 @@ internal sealed record LatentConfig(ConfigFile File, ConfigFile Params, string C
     public static LatentConfig? Find(string folder)
     {
         string path = Path.Combine(folder, FileName);
-        if (!System.IO.File.Exists(path)) return null;
-        var root = ConfigFile.Load(path);
+        return System.IO.File.Exists(path) ? Of(ConfigFile.Load(path)) : null;
+    }
+
+    /// <inheritdoc cref="Find"/>
+    public static LatentConfig? Of(ConfigFile root)
+    {
         var model = IsObject(root, "model") ? root.GetOptionalObject("model")! : root;
         string name = IsString(model, "_class_name") ? model.GetString("_class_name", "") : IsString(model, "target") ? LastPart(model.GetString("target", "")) : "";
         if (!Classes.Contains(name)) return null;
