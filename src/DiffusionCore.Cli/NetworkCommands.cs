@@ -230,10 +230,26 @@ internal static class EvaluateCommand
         var command = new Command("evaluate", "Make images of every class and count how many a classifier puts there") { model, classifier, perClass, steps, sampler, guidance, seed, opened, threads, json };
         var frechet = new FrechetOptions();
         foreach (var option in frechet.All) command.Add(option);
+        var shortcuts = new ShortcutEvaluation();
+        shortcuts.AddTo(command);
         command.SetAction(p =>
         {
+            bool compares = shortcuts.Asked(p);
             bool distances = frechet.Asked(p);
+            if (compares && distances) throw new UsageException("evaluate: --shortcuts and --frechet are two evaluations; ask for one");
             using var folder = ModelFolder.Load(ModelLocator.Resolve(p.GetValue(model)));
+            if (compares && folder.FirstStage is not null)
+            {
+                // Their time does not depend on the classes, and there is no classifier of their images.
+                using var alone = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads), exact: false);
+                var one = new GenerateRequest
+                {
+                    Classes = folder.Classes is null ? [] : [0], Seed = CliOptions.ParseSeed(p.GetValue(seed)), Guidance = p.GetResult(guidance) is { Implicit: false } ? p.GetValue(guidance) : 1,
+                    Sampler = p.GetValue(sampler), Options = new SamplerOptions { Steps = p.GetValue(steps) },
+                };
+                return shortcuts.Run(p, folder, alone, one, null, p.GetValue(json), cancellation);
+            }
+
             using var judge = Component.Load(p.GetValue(classifier) ?? ModelLocator.Bundled(ModelLocator.Classifier));
             if (judge.Network is not ImageClassifier network) throw new ModelFileException(judge.Path, "_class_name", "expected an ImageClassifier");
             using var device = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads), exact: false);
@@ -256,6 +272,7 @@ internal static class EvaluateCommand
             long start = Stopwatch.GetTimestamp();
             var agreed = new int[classes.Count];
             using var scorer = new Scorer(network, device);
+            if (compares) return shortcuts.Run(p, folder, device, request, scorer.Best, p.GetValue(json), cancellation);
             using (var progress = new ProgressLine())
             {
                 pipeline.Generate(
