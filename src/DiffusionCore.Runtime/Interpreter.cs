@@ -110,6 +110,7 @@ public static partial class Interpreter
         Conv2dOp conv => Conv2d(conv, x, y.Shape),
         AttentionOp attention => Attention(attention, x, y.Shape),
         GroupNormOp norm => GroupNorm(norm, x),
+        GroupNormGradientOp norm => GroupNormGradient(norm, x),
         LayerNormOp norm => LayerNorm(norm, x),
         RmsNormOp norm => RmsNorm(norm, x),
         SoftmaxOp => Softmax(x[0]),

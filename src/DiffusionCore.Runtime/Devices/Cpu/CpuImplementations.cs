@@ -12,6 +12,7 @@ internal static class CpuImplementations
             MatMulOp => [new CpuMatMul(device)],
             AttentionOp => [new CpuAttention(device)],
             GroupNormOp or FusedGroupNormOp => [new CpuGroupNorm(device)],
+            GroupNormGradientOp => [new CpuGroupNormGradient(device)],
             LayerNormOp => [new CpuLayerNorm()],
             RmsNormOp => [new CpuRmsNorm()],
             SoftmaxOp => [new CpuSoftmax()],

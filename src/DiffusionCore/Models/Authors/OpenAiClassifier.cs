@@ -1,4 +1,5 @@
 using DiffusionCore.Runtime;
+using DiffusionCore.Runtime.Passes;
 using DiffusionCore.Weights;
 
 namespace DiffusionCore.Models;
@@ -54,6 +55,18 @@ public sealed class OpenAiClassifier : INetwork
         if (io.Optional("y", 1) is not { } y) return;
         if (y.Shape[0] != x.Shape[0]) throw io.Problem("y", $"expected [{x.Shape[0]}], found {y.Shape}");
         io.Output("log_prob", RecordLogProbability(io.Graph, logits, y));
+        io.OutputMap("grad", io.Graph.Affine(RecordGradient(io.Graph, x, logits, y), config.GradientScale));
+    }
+
+    /// <summary>The gradient of the sum of <see cref="RecordLogProbability"/> with respect to the image that the logits were computed from.</summary>
+    /// <param name="classes">[N] class numbers.</param>
+    /// <returns>In the shape of <paramref name="x"/>.</returns>
+    public static Value RecordGradient(Graph g, Value x, Value logits, Value classes)
+    {
+        // d log softmax(l)[y]/dl = onehot(y) - softmax(l), which stays finite where the probability does not.
+        int count = (int)logits.Shape[1];
+        var seed = g.Binary(Binary.Sub, g.Embedding(classes, Identity(g, count)), g.Softmax(logits));
+        return GradientPass.Append(g, logits, seed, x)[0];
     }
 
     /// <summary>ln of the probability of a class, [N].</summary>
@@ -61,12 +74,17 @@ public sealed class OpenAiClassifier : INetwork
     public Value RecordLogProbability(Graph g, Value logits, Value classes)
     {
         int count = config.OutChannels;
-        var identity = new float[count * count];
-        for (int i = 0; i < count; i++) identity[i * count + i] = 1;
-        var chosen = g.Times(g.Unary(Unary.Log, g.Softmax(logits)), g.Embedding(classes, g.Constant(identity, new Shape(count, count))));
+        var chosen = g.Times(g.Unary(Unary.Log, g.Softmax(logits)), g.Embedding(classes, Identity(g, count)));
         var ones = new float[count];
         Array.Fill(ones, 1);
         return g.Reshape(g.MatMul(chosen, g.Constant(ones, new Shape(count, 1))), logits.Shape[0]);
+    }
+
+    private static Value Identity(Graph g, int count)
+    {
+        var identity = new float[count * count];
+        for (int i = 0; i < count; i++) identity[i * count + i] = 1;
+        return g.Constant(identity, new Shape(count, count));
     }
 
     /// <param name="x">[N, H, W, InChannels].</param>

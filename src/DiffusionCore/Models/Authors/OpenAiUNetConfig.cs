@@ -57,6 +57,9 @@ public sealed record OpenAiUNetConfig
     /// <summary>Whether a classifier pools by attention rather than by the mean.</summary>
     public bool AttentionPool { get; init; }
 
+    /// <summary>What a classifier's gradient is multiplied by where it is asked for by itself.</summary>
+    public double GradientScale { get; init; } = 1;
+
     public int TimeChannels => 4 * ModelChannels;
 
     /// <summary>Channels of the map that modulates every norm; 0 in an ordinary network.</summary>
@@ -76,6 +79,7 @@ public sealed record OpenAiUNetConfig
     {
         PartsFirst = f.GetBool("use_new_attention_order", false),
         AttentionPool = f.GetWord("pool", "adaptive", "adaptive", "attention") == "attention",
+        GradientScale = f.GetDouble("classifier_scale", 1, 0, 1e6),
     });
 
     /// <inheritdoc cref="ReadGuided"/>
