@@ -67,7 +67,7 @@ internal static class GenerateCommand
         var device = CliOptions.Device();
         var threads = CliOptions.Threads();
         var exact = CliOptions.Exact();
-        var memory = new Option<string?>("--memory-limit") { Description = "Refuse what needs more, such as 900MB or 2GiB" };
+        var memory = new Option<string?>("--memory-limit") { Description = "Bytes that the program may take in all, such as 900MB or 2GiB: what does not fit is split, streamed from disk or decoded in tiles, each of which is said, or refused" };
         var grid = new Option<bool>("--grid") { Description = "One picture of all images" };
         var output = new Option<string?>("--output", "-o") { Description = "File, or folder; without it dcore-SEED.png here" };
         var force = CliOptions.Force();
@@ -83,6 +83,7 @@ internal static class GenerateCommand
         preview.AddTo(command);
         command.SetAction(p =>
         {
+            long begun = Stopwatch.GetTimestamp();
             string path = ModelLocator.Resolve(p.GetValue(model));
             string? says = PromptText.Read(p.GetValue(prompt), p.GetValue(promptFile), "--prompt"), against = PromptText.Read(p.GetValue(negative), p.GetValue(negativeFile), "--negative");
             var secondPass = hires.Read(p);
@@ -119,7 +120,7 @@ internal static class GenerateCommand
                 GuidanceInterval = between is null ? null : (between[0], between[1]), MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)), Shortcuts = shortcuts.Read(p),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
-            return Generate(folder, request, opened, p.GetValue(output), preview.File(p), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
+            return Generate(folder, request, opened, begun, p.GetValue(output), preview.File(p), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
         });
         return command;
     }
@@ -145,7 +146,7 @@ internal static class GenerateCommand
         return [.. given.Split(',', StringSplitOptions.TrimEntries).Select(names.Find)];
     }
 
-    private static int Generate(ModelFolder folder, GenerateRequest request, Device device, string? output, string? previewFile, bool grid, bool force, bool json, CancellationToken cancellation)
+    private static int Generate(ModelFolder folder, GenerateRequest request, Device device, long begun, string? output, string? previewFile, bool grid, bool force, bool json, CancellationToken cancellation)
     {
         using var pipeline = new GeneratePipeline(folder, device) { Note = CommandLine.Note };
         var sampler = pipeline.Plan(request);
@@ -168,6 +169,7 @@ internal static class GenerateCommand
         var codec = new StbCodec();
         var kept = new List<Image>();
         var written = new List<(string File, GeneratedImage? Image)>();
+        double? load = null;
         long start = Stopwatch.GetTimestamp();
         using (var progress = new ProgressLine())
         {
@@ -185,7 +187,11 @@ internal static class GenerateCommand
                     Save(names.Of(image.Index), picture, Parameters(folder, request, sampler, image.Index, image.Seed, image.Class is { } c ? ClassName(folder, c) : null, pipeline.Size(request), null));
                     written.Add((names.Of(image.Index), image));
                 },
-                progress.Report,
+                p =>
+                {
+                    load ??= (Stopwatch.GetElapsedTime(begun) - p.EvaluationTime).TotalSeconds;
+                    progress.Report(p);
+                },
                 cancellation);
         }
 
@@ -199,7 +205,7 @@ internal static class GenerateCommand
         }
 
         CommandLine.Note(string.Create(CultureInfo.InvariantCulture, $"{request.Count} image{(request.Count == 1 ? "" : "s")} in {seconds:F1} s, {request.Count / seconds:F2} images/s"));
-        if (json) WriteJson(folder, request, sampler, device, written, seconds);
+        if (json) WriteJson(folder, request, sampler, device, written, load, seconds);
         else foreach (var (file, _) in written) Console.Out.WriteLine(file);
         return 0;
 
@@ -229,7 +235,7 @@ internal static class GenerateCommand
         CultureInfo.InvariantCulture,
         $", Denoising strength: {h.Strength}, {(h.Width is { } w ? $"Hires resize: {w}x{h.Height}" : $"Hires upscale: {h.Scale}")}{(h.Steps is { } n ? $", Hires steps: {n}" : "")}, Hires upscaler: {h.Upscaler.Name}");
 
-    private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double seconds) => JsonOut.Write(w =>
+    private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double? load, double seconds) => JsonOut.Write(w =>
     {
         w.WriteString("model", folder.Path);
         w.WriteString("device", device.Name);
@@ -259,6 +265,7 @@ internal static class GenerateCommand
         }
 
         w.WriteNumber("count", request.Count);
+        if (load is { } before) w.WriteNumber("load_seconds", before);       // from opening the model to the first evaluation of the network
         w.WriteNumber("seconds", seconds);
         w.WriteNumber("images_per_second", request.Count / seconds);
         w.WriteStartArray("images");

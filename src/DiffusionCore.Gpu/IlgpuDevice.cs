@@ -98,7 +98,7 @@ public sealed class IlgpuDevice : Device
 
     public override IReadOnlyList<IImplementation> Implementations(Op op) => IlgpuImplementations.Of(op);
 
-    public override Executable Prepare(Plan plan, WeightStore weights) => new IlgpuExecutable(this, plan, (IlgpuWeightStore)weights);
+    public override Executable Prepare(Plan plan, WeightStore weights, long weightBytes) => new IlgpuExecutable(this, plan, (IlgpuWeightStore)weights);
 
     public override void RunSamplerStep(in SamplerStepArguments arguments) => (samplerStep ??= new IlgpuSamplerStep(this)).Run(arguments);
 

@@ -24,6 +24,11 @@ public abstract class WeightStore : IDisposable
     public abstract void Dispose();
 }
 
+/// <summary>What a plan's weights take on a device.</summary>
+/// <param name="All">Bytes with every weight in memory.</param>
+/// <param name="Least">Bytes with as little as possible in memory and the rest read from files at every run; <paramref name="All"/> where the device does not do that.</param>
+public readonly record struct WeightNeeds(long All, long Least);
+
 /// <summary>Where plans are prepared and run.</summary>
 public abstract class Device : IDisposable
 {
@@ -35,6 +40,9 @@ public abstract class Device : IDisposable
 
     /// <summary>Bytes that it may hold in all: what a plan is checked against before anything runs.</summary>
     public virtual long MemoryBytes => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
+    /// <summary>Of <see cref="MemoryBytes"/>, what this process takes now; 0 where a device does not know.</summary>
+    public virtual long OccupiedBytes => 0;
 
     /// <exception cref="MemoryException">There is not that much.</exception>
     public abstract DeviceBuffer Allocate(long bytes);
@@ -51,8 +59,21 @@ public abstract class Device : IDisposable
     /// <summary>Fuses a graph, picks implementations and places buffers; allocates nothing on the device.</summary>
     public Plan Plan(Graph graph, bool fuse = true) => Runtime.Plan.Build(graph, Implementations, fuse);
 
+    /// <summary>Bytes of the weights that a plan reads, in the forms that its steps read them in.</summary>
+    /// <param name="held">A store whose weights stay there; null for none.</param>
+    public virtual WeightNeeds Weights(Plan plan, WeightStore? held = null)
+    {
+        long all = plan.Graph.Nodes.Where(n => n.Op is WeightOp).Sum(n => n.Type.Shape.Count * sizeof(float));
+        return new WeightNeeds(all, all);
+    }
+
     /// <summary>Allocates the arenas, brings the weights into the forms needed and runs the load-rate steps.</summary>
-    public abstract Executable Prepare(Plan plan, WeightStore weights);
+    public Executable Prepare(Plan plan, WeightStore weights) => Prepare(plan, weights, long.MaxValue);
+
+    /// <summary>As <see cref="Prepare(Plan, WeightStore)"/>, with a bound on what the plan's weights take. What does not fit is read from its file at every run.</summary>
+    /// <param name="weightBytes">At least <see cref="WeightNeeds.Least"/>.</param>
+    /// <exception cref="MemoryException">It is less.</exception>
+    public abstract Executable Prepare(Plan plan, WeightStore weights, long weightBytes);
 
     /// <summary>One sampler update over a whole batch of latents, in one pass.</summary>
     public abstract void RunSamplerStep(in SamplerStepArguments arguments);
@@ -75,6 +96,12 @@ public abstract class Executable(Plan plan) : IDisposable
 
     /// <summary>Bytes of the arenas as allocated; equals <see cref="Plan.ArenaBytes"/>.</summary>
     public abstract long AllocatedBytes { get; }
+
+    /// <summary>Bytes of weights that are read from their files whenever a run needs them; 0 where all are in memory.</summary>
+    public virtual long StreamedBytes => 0;
+
+    /// <summary>Memory that streamed weights pass through.</summary>
+    public virtual long StreamBufferBytes => 0;
 
     /// <summary>Gives an input its memory; it stays bound until bound anew. The buffer holds the declared type, row-major.</summary>
     public abstract void Bind(string input, DeviceBuffer buffer);

@@ -11,7 +11,7 @@ namespace DiffusionCore.Pipelines;
 /// One prepared network for a batch of a given size, with the memory of its latents. <see cref="Evaluate(Evaluation)"/> is one evaluation of the
 /// network and the fused update after it; it allocates nothing.
 /// </summary>
-public sealed class DenoiseSession : IDisposable
+public sealed partial class DenoiseSession : IDisposable
 {
     private readonly Device device;
     private readonly SamplerPlan sampler;
@@ -36,24 +36,25 @@ public sealed class DenoiseSession : IDisposable
     private DeviceBuffer? denoised;
     private DeviceStep[]? looks;
 
-    /// <param name="factor">Pixels of the image per pixel of the latent, for messages.</param>
+    /// <summary>A session by itself, with all its weights in memory.</summary>
+    /// <exception cref="MemoryException">It does not fit.</exception>
     internal DenoiseSession(Device device, IDenoiser denoiser, string path, WeightStore weights, SamplerPlan sampler, SessionShape shape, MemoryBudget budget, int factor = 1, ShortcutOptions? shortcuts = null)
+        : this(device, denoiser, weights, sampler, shape, Checked(PlansOf(device, denoiser, path, sampler, shape, shortcuts ?? new ShortcutOptions()), budget, $"{shape.Images} of {shape.Width * factor}x{shape.Height * factor} at once would"), long.MaxValue)
+    {
+    }
+
+    /// <param name="plans">Of <see cref="PlansOf"/> for the same sampler and shape; the session's own from here on.</param>
+    /// <param name="weightBytes">That the plans' weights may take.</param>
+    internal DenoiseSession(Device device, IDenoiser denoiser, WeightStore weights, SamplerPlan sampler, SessionShape shape, NetworkPlans plans, long weightBytes)
     {
         this.device = device;
         this.sampler = sampler;
         Shape = shape;
+        this.plans = plans;
         Channels = denoiser.Channels;
         Variance = denoiser.OutputChannels == 2 * Channels;
-        if (!Variance && denoiser.OutputChannels != Channels) throw new ModelFileException(path, "out_channels", $"{denoiser.OutputChannels} outputs for {Channels} inputs: expected as many, or twice as many");
-
-        if (sampler.Evaluations.Any(e => e.Known is not null)) throw new UsageException($"sampler {sampler.Name} fills the missing part of an image: it needs an image and a mask");
-        if (sampler.NeedsUnconditional && !shape.Guided) throw new UsageException($"sampler {sampler.Name} reads both branches of guidance: give a --guidance other than 1, and a model that has them");
-        if (sampler.Adaptive is not null && shape.Images > 1) throw new UsageException($"sampler {sampler.Name} chooses its steps by the error of one image: use --batch 1");
-        plans = new NetworkPlans(device, denoiser, sampler, shape, shortcuts ?? new ShortcutOptions(), path);
         long bytes = (long)shape.Images * Elements * sizeof(float);
-        budget.Check(Plan, weights, (sampler.Slots + 3) * bytes + plans.BesideBytes, $"{shape.Images} image{(shape.Images == 1 ? "" : "s")} of {shape.Width * factor}x{shape.Height * factor} at once");
-
-        plans.Prepare(weights);
+        plans.Prepare(weights, weightBytes);
         sample = device.Allocate(bytes);
         noise = device.Allocate(bytes);
         time = device.Allocate(sizeof(float));

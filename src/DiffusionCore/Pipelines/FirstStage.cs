@@ -4,15 +4,19 @@ using DiffusionCore.Runtime;
 namespace DiffusionCore.Pipelines;
 
 /// <summary>The first stage of a latent model, prepared for one size at a time: images to latents and back, one image per run.</summary>
-internal sealed class FirstStage : IDisposable
+internal sealed class FirstStage : IMemoryHolder, IDisposable
 {
     private const string Image = "image", Latent = "latent";
+    private const int WholeTile = 64, SmallTile = 32, TiledDoublings = 2;
+
+    // The image as floats, as bytes, and what a PNG writer makes of it, per number of the image.
+    private const int ImageCopies = 3;
 
     private readonly Device device;
     private readonly IFirstStage network;
     private readonly WeightStore encoderWeights, decoderWeights;
-    private const int WholeTile = 64, SmallTile = 32, TiledDoublings = 2;
-
+    private readonly Dictionary<(bool Encodes, int Height, int Width), Plan> plans = [];
+    private readonly Dictionary<(int Height, int Width), TiledPlan> tiledPlans = [];
     private (int Height, int Width, PreparedNetwork Network)? encoder, decoder;
     private TiledDecoder? tiles;
 
@@ -28,6 +32,8 @@ internal sealed class FirstStage : IDisposable
     /// <summary>Bytes of weights held now.</summary>
     public long Bytes => encoderWeights.Bytes + decoderWeights.Bytes;
 
+    public long HeldBytes => Bytes + (encoder?.Network.HeldBytes ?? 0) + (decoder?.Network.HeldBytes ?? 0) + (tiles?.HeldBytes ?? 0);
+
     /// <summary>Records the decoder of one latent of this size.</summary>
     public static Graph RecordDecoder(IFirstStage network, int height, int width)
     {
@@ -36,19 +42,44 @@ internal sealed class FirstStage : IDisposable
         return g;
     }
 
+    /// <param name="height">Of the image.</param>
+    public PhaseNeeds EncodingNeeds(int height, int width) => Needs($"encoding an image of {width}x{height} would", EncoderPlan(height, width), ImageBytes(height, width));
+
+    /// <summary>What decoding at once needs.</summary>
+    /// <param name="height">Of the latent.</param>
+    public PhaseNeeds DecodingNeeds(int height, int width) => Needs($"{Decoding(height, width)} at once would", DecoderPlan(height, width), ImageBytes(height * network.Factor, width * network.Factor));
+
+    /// <summary>What decoding in tiles needs.</summary>
+    /// <param name="height">Of the latent.</param>
+    public PhaseNeeds TilingNeeds(int height, int width)
+    {
+        var plan = Tiled(height, width);
+        WeightNeeds head = device.Weights(plan.Head), tile = device.Weights(plan.Tile);
+        return new PhaseNeeds($"{Decoding(height, width)} in tiles would", new WeightNeeds(head.All + tile.All, head.Least + tile.Least), plan.Bytes + ImageBytes(height * network.Factor, width * network.Factor));
+    }
+
+    /// <summary>Whether a latent of this size can be decoded in tiles.</summary>
+    public bool CanTile(int height, int width) => network.Factor > 1 && Math.Max(height, width) > SmallTile;
+
+    /// <summary>Checks before anything runs that a latent of this size can be decoded.</summary>
+    /// <exception cref="MemoryException">Not even in tiles.</exception>
+    public void CheckDecoding(int height, int width, bool tiled, MemoryBudget budget)
+    {
+        if (!tiled && budget.Fits(DecodingNeeds(height, width))) return;
+        budget.Check(tiled || CanTile(height, width) ? TilingNeeds(height, width) : DecodingNeeds(height, width));
+    }
+
     /// <param name="image">[Height, Width, ImageChannels] in [-1, 1].</param>
     /// <returns>[h, w, LatentChannels]: the posterior's mean, scaled as the denoiser has it.</returns>
     public float[] Encode(float[] image, int height, int width, MemoryBudget budget)
     {
         if (encoder is not { } e || e.Height != height || e.Width != width)
         {
-            encoder?.Network.Dispose();
-            encoder = null;
-            var g = new Graph();
-            g.Output(Latent, network.EncodeToLatent(g, g.Input(Image, new Shape(1, height, width, network.ImageChannels))));
-            var plan = device.Plan(g);
-            budget.Check(plan, encoderWeights, 0, $"encoding an image of {width}x{height}");
-            encoder = e = (height, width, new PreparedNetwork(device, plan, encoderWeights));
+            Release();
+            var needs = EncodingNeeds(height, width);
+            long room = budget.Claim(this, needs);
+            encoder = e = (height, width, new PreparedNetwork(device, EncoderPlan(height, width), encoderWeights, room));
+            budget.Say("the encoder", e.Network.StreamedBytes, needs.Weights.All);
         }
 
         e.Network.Set<float>(Image, image);
@@ -63,49 +94,78 @@ internal sealed class FirstStage : IDisposable
     /// <exception cref="MemoryException">Not even tiles fit.</exception>
     public float[] Decode(ReadOnlySpan<float> latent, int height, int width, MemoryBudget budget, bool tiled = false, Action<string>? note = null, CancellationToken cancellation = default)
     {
-        string what = $"decoding an image of {width * network.Factor}x{height * network.Factor}";
-        if (!tiled && (tiles is null || tiles.Plan.Height != height || tiles.Plan.Width != width))
+        if (tiles is { } kept && kept.Plan.Height == height && kept.Plan.Width == width) tiled = true;
+        if (!tiled && CanTile(height, width) && !budget.Fits(DecodingNeeds(height, width)))
         {
-            if (decoder is not { } d || d.Height != height || d.Width != width)
-            {
-                decoder?.Network.Dispose();
-                decoder = null;
-                var plan = device.Plan(RecordDecoder(network, height, width));
-                if (budget.Fits(plan, decoderWeights, 0) || !CanTile(height, width))
-                {
-                    budget.Check(plan, decoderWeights, 0, what);
-                    decoder = (height, width, new PreparedNetwork(device, plan, decoderWeights));
-                }
-                else
-                {
-                    note?.Invoke($"{what} at once needs {plan.ArenaBytes / 1e6:F0} MB; decoding in tiles instead, in more time");
-                }
-            }
-
-            if (decoder is { } whole)
-            {
-                whole.Network.Set(Latent, latent);
-                whole.Network.Run();
-                return whole.Network.Output(Image, "decoded image");
-            }
+            note?.Invoke($"{Decoding(height, width)} at once needs {MemoryBudget.Megabytes(DecodingNeeds(height, width).Least)} of {MemoryBudget.Megabytes(budget.Bytes)}; decoding in tiles instead, in more time");
+            tiled = true;
         }
 
-        return DecodeTiles(latent, height, width, budget, what, cancellation);
+        if (tiled) return DecodeTiles(latent, height, width, budget, cancellation);
+        if (decoder is not { } d || d.Height != height || d.Width != width)
+        {
+            Release();
+            var needs = DecodingNeeds(height, width);
+            long room = budget.Claim(this, needs);
+            decoder = d = (height, width, new PreparedNetwork(device, DecoderPlan(height, width), decoderWeights, room));
+            budget.Say("the decoder", d.Network.StreamedBytes, needs.Weights.All);
+        }
+
+        d.Network.Set(Latent, latent);
+        d.Network.Run();
+        return d.Network.Output(Image, "decoded image");
     }
 
-    private bool CanTile(int height, int width) => network.Factor > 1 && Math.Max(height, width) > SmallTile;
+    /// <summary>Gives all memory back; what is needed is prepared again.</summary>
+    public void Release()
+    {
+        encoder?.Network.Dispose();
+        decoder?.Network.Dispose();
+        tiles?.Dispose();
+        (encoder, decoder, tiles) = (null, null, null);
+        encoderWeights.Dispose();
+        decoderWeights.Dispose();
+    }
 
-    private float[] DecodeTiles(ReadOnlySpan<float> latent, int height, int width, MemoryBudget budget, string what, CancellationToken cancellation)
+    public void Dispose() => Release();
+
+    private string Decoding(int height, int width) => $"decoding an image of {width * network.Factor}x{height * network.Factor}";
+
+    private long ImageBytes(int height, int width) => (long)height * width * network.ImageChannels * ImageCopies * sizeof(float);
+
+    private PhaseNeeds Needs(string what, Plan plan, long beside) => new(what, device.Weights(plan), plan.ArenaBytes + beside);
+
+    private Plan EncoderPlan(int height, int width)
+    {
+        if (plans.TryGetValue((true, height, width), out var plan)) return plan;
+        var g = new Graph();
+        g.Output(Latent, network.EncodeToLatent(g, g.Input(Image, new Shape(1, height, width, network.ImageChannels))));
+        return plans[(true, height, width)] = device.Plan(g);
+    }
+
+    private Plan DecoderPlan(int height, int width)
+    {
+        if (!plans.TryGetValue((false, height, width), out var plan)) plans[(false, height, width)] = plan = device.Plan(RecordDecoder(network, height, width));
+        return plan;
+    }
+
+    private TiledPlan Tiled(int height, int width)
+    {
+        if (tiledPlans.TryGetValue((height, width), out var plan)) return plan;
+        int doublings = Math.Min(TiledDoublings, int.Log2(network.Factor));
+        if (doublings < 1) throw new UsageException("tiles: this first stage does not change the resolution, so there is nothing to decode in tiles");
+        return tiledPlans[(height, width)] = new TiledPlan(device, network, height, width, new TilingOptions(Math.Max(height, width) > WholeTile ? WholeTile : SmallTile, Doublings: doublings));
+    }
+
+    private float[] DecodeTiles(ReadOnlySpan<float> latent, int height, int width, MemoryBudget budget, CancellationToken cancellation)
     {
         if (tiles is null || tiles.Plan.Height != height || tiles.Plan.Width != width)
         {
-            tiles?.Dispose();
-            tiles = null;
-            int doublings = Math.Min(TiledDoublings, int.Log2(network.Factor));
-            if (doublings < 1) throw new UsageException("tiles: this first stage does not change the resolution, so there is nothing to decode in tiles");
-            var plan = new TiledPlan(device, network, height, width, new TilingOptions(Math.Max(height, width) > WholeTile ? WholeTile : SmallTile, Doublings: doublings));
-            budget.Check(plan.Bytes, Math.Max(decoderWeights.Bytes, MemoryBudget.WeightBytes(plan.Head.Graph) + MemoryBudget.WeightBytes(plan.Tile.Graph)), what + " in tiles");
-            tiles = new TiledDecoder(device, plan, decoderWeights);
+            Release();
+            var needs = TilingNeeds(height, width);
+            long room = budget.Claim(this, needs);
+            tiles = new TiledDecoder(device, Tiled(height, width), decoderWeights, room);
+            budget.Say("the decoder", tiles.StreamedBytes, needs.Weights.All);
         }
 
         var image = new float[height * width * network.Factor * network.Factor * network.ImageChannels];
@@ -113,14 +173,5 @@ internal sealed class FirstStage : IDisposable
         for (int i = 0; i < image.Length; i++)
             if (!float.IsFinite(image[i])) throw new NonFiniteException("decoded image", i);
         return image;
-    }
-
-    public void Dispose()
-    {
-        encoder?.Network.Dispose();
-        decoder?.Network.Dispose();
-        tiles?.Dispose();
-        encoderWeights.Dispose();
-        decoderWeights.Dispose();
     }
 }

@@ -27,7 +27,7 @@ public sealed partial class GeneratePipeline
     private CoarseStart RunCoarse(CoarseSteps coarse, GenerateRequest request, SessionShape shape, DenoiseStart start, MemoryBudget budget, Action<GenerateProgress>? report, CancellationToken cancellation)
     {
         int factor = request.Shortcuts.Coarse!.Factor;
-        var session = Session(new Key(shape with { Height = shape.Height / factor, Width = shape.Width / factor }, coarse.Plan, request.Shortcuts), budget);
+        var session = sessions.Get(new SessionKey(shape with { Height = shape.Height / factor, Width = shape.Width / factor }, coarse.Plan, request.Shortcuts), budget);
         session.Start(start with { Seeds = CoarseSteps.Seeds(start.Seeds), FirstNoise = Lowered(start, shape, factor) });
         for (int e = 0; e < coarse.Evaluations; e++)
         {

@@ -79,9 +79,7 @@ public sealed partial class GeneratePipeline
             Enlarged(one, session, second, request, budget, cancellation).CopyTo(enlarged.AsSpan(i * (enlarged.Length / images)));
         }
 
-        // Under a limit the first pass's memory makes room for the second's.
-        if (request.MemoryLimit is not null) Forget();
-        var next = Session(new Key(second.Conditions.Shape(images), second.Sampler, request.Shortcuts), budget);
+        var next = sessions.Get(new SessionKey(second.Conditions.Shape(images), second.Sampler, request.Shortcuts), budget);
         next.Start(new DenoiseStart
         {
             Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation, Guidance = request.Guidance,
@@ -101,12 +99,6 @@ public sealed partial class GeneratePipeline
         float[] image = firstStage.Decode(latent, session.Height, session.Width, budget, request.Tiled, Note, cancellation);
         for (int i = 0; i < image.Length; i++) image[i] = Math.Clamp(image[i], -1, 1);
         return Latent(ImageResize.Cover(image, session.Height * factor, session.Width * factor, Model.ImageChannels, height, width, second.Upscaler.Filter), height, width, budget);
-    }
-
-    private void Forget()
-    {
-        foreach (var (_, session) in sessions) session.Dispose();
-        sessions.Clear();
     }
 
     /// <summary>A second pass, planned for a whole request.</summary>

@@ -47,7 +47,7 @@ public sealed partial class GeneratePipeline
     };
 
     // Latents of a batch, [image][row][column][channel], channels of all stages coarsest first.
-    private ReadOnlySpan<float> DenoiseStages(DenoiseStart start, SessionShape shape, SamplerPlan sampler, GenerateRequest request, MemoryBudget budget, Action<GenerateProgress>? report, CancellationToken cancellation)
+    private float[] DenoiseStages(DenoiseStart start, SessionShape shape, SamplerPlan sampler, GenerateRequest request, MemoryBudget budget, Action<GenerateProgress>? report, CancellationToken cancellation)
     {
         int count = Model.Stages.Count, all = Model.LatentChannels, pixels = shape.Images * shape.Height * shape.Width;
         if (sampler.Adaptive is not null) throw new UsageException($"sampler {sampler.Name} chooses its steps as it goes; {Model.Name} is sampled stage by stage on a fixed schedule");
@@ -63,7 +63,7 @@ public sealed partial class GeneratePipeline
             }
             else
             {
-                var session = Session(new Key(shape, sampler, request.Shortcuts, stage), budget);
+                var session = sessions.Get(new SessionKey(shape, sampler, request.Shortcuts, stage), budget);
                 var conditions = new Dictionary<string, byte[]>(start.Conditioning);
                 if (stage > 0) conditions[PyramidStage.Coarser] = System.Runtime.InteropServices.MemoryMarshal.AsBytes(finished.AsSpan()).ToArray();
                 session.Start(start with { Conditioning = conditions, PartOf = (all, channels), Latents = start.Latents is { } from ? Part(from, all, channels, own) : null });

@@ -14,32 +14,28 @@ public sealed partial class GeneratePipeline : IDisposable
 {
     private const int DefaultPixelBatch = 8;        // 4, 8 and 16 differ by 3 %; 8 keeps both branches of guidance in the last-level cache
     private const int DefaultLatentBatch = 1;       // one latent of usual size fills the machine
-    private const int CachedSessions = 3;
     private const int LargestSide = 16384;
 
     private readonly Device device;
-    private readonly WeightStore weights;
     private readonly TextConditioner? text;
     private readonly FirstStage? firstStage;
     private readonly ConditionEncoder? condition;
-    private readonly List<(Key Key, DenoiseSession Session)> sessions = [];     // least recently used first
+    private readonly SessionCache sessions;
 
     public GeneratePipeline(ModelFolder model, Device device)
     {
         Model = model;
         this.device = device;
-        weights = device.CreateWeightStore();
+        sessions = new SessionCache(device, model);
         if (model.Condition is { } encoded) condition = new ConditionEncoder(device, encoded);
         if (model.TextEncoders.Count > 0) text = new TextConditioner(device, model.TextEncoders, model.ReadsPenultimate);
         if (model.FirstStage is { } stage) firstStage = new FirstStage(device, stage);
     }
 
-    private readonly record struct Key(SessionShape Shape, SamplerPlan Sampler, ShortcutOptions Shortcuts, int Stage = 0);
-
     public ModelFolder Model { get; }
 
     /// <summary>Bytes of weights on the device, known after the first batch.</summary>
-    public long WeightBytes => weights.Bytes + (text?.Bytes ?? 0) + (condition?.Bytes ?? 0) + (firstStage?.Bytes ?? 0);
+    public long WeightBytes => sessions.Weights.Bytes + (text?.Bytes ?? 0) + (condition?.Bytes ?? 0) + (firstStage?.Bytes ?? 0);
 
     /// <summary>What a request said that has no effect or was cut; set by <see cref="Generate"/>.</summary>
     public Action<string>? Note { get; set; }
@@ -57,6 +53,7 @@ public sealed partial class GeneratePipeline : IDisposable
         if (sampler.Adaptive is not null) batch = 1;                       // its steps follow the error of one image
         var budget = Budget(request);
         var coarse = Coarse(request);
+        batch = Fit(request, sampler, guided, height, width, batch, budget);
         var conditions = new Conditioning(this, request, guided, height, width, condition, budget, Note);
         condition?.Release();
         var second = Second(request, guided, budget);
@@ -76,18 +73,19 @@ public sealed partial class GeneratePipeline : IDisposable
                 Mask = Model.Text is { Inpaints: true } || Model.ConditionKind == ConditionKind.MaskedImage ? null : Repeated(conditions.LatentMask, images),
             };
             var shape = conditions.Shape(images);
-            ReadOnlySpan<float> latents;
+            float[] latents;                    // of its own: decoding may take the session's memory
             if (Model.Stages.Count > 1)
             {
                 latents = DenoiseStages(start, shape, sampler, request, budget, report, cancellation);
             }
             else
             {
-                var session = Session(new Key(shape, sampler, request.Shortcuts), budget);
-                session.Start(coarse is null ? start : start with { Coarse = RunCoarse(coarse, request, shape, start, budget, report, cancellation) });
+                if (coarse is not null) start = start with { Coarse = RunCoarse(coarse, request, shape, start, budget, report, cancellation) };
+                var session = sessions.Get(new SessionKey(shape, sampler, request.Shortcuts), budget);
+                session.Start(start);
                 Run(session, sampler, request, first, FirstOf(second, report), preview, cancellation);
                 if (second is not null) session = RunSecond(second, session, sampler, request, first, seeds, labels, report, preview, budget, cancellation);
-                latents = session.Download();
+                latents = session.Download().ToArray();
                 Observer?.Invoke(new LatentState(first, 0, sampler.Steps - 1, true), latents);
                 shape = session.Shape;
             }
@@ -96,7 +94,7 @@ public sealed partial class GeneratePipeline : IDisposable
             for (int i = 0; i < images; i++)
             {
                 cancellation.ThrowIfCancellationRequested();
-                byte[] pixels = Pixels(latents.Slice(i * elements, elements), shape, request, cancellation);
+                byte[] pixels = Pixels(latents.AsSpan(i * elements, elements), shape, request, budget, cancellation);
                 ulong seed = request.Noise.Seeds == SeedMode.Batch ? request.Seed : seeds[i];
                 finished(new GeneratedImage(first + i, seed, request.Classes.Count > 0 ? labels[i] : null, shape.Width * Model.Factor, shape.Height * Model.Factor, Model.ImageChannels, pixels));
             }
@@ -139,14 +137,12 @@ public sealed partial class GeneratePipeline : IDisposable
     {
         var (height, width) = Size(request);
         var shape = new SessionShape(images, height / Model.Factor, width / Model.Factor, Guided(request)) { Tokens = Model.Condition?.Length ?? (Model.TextEncoders.Count > 0 ? Model.TextEncoders[0].Tokenizer.MaximumLength : 0) };
-        return Session(new Key(shape, Plan(request), request.Shortcuts), Budget(request));
+        return sessions.Get(new SessionKey(shape, Plan(request), request.Shortcuts), Budget(request));
     }
 
     public void Dispose()
     {
-        foreach (var (_, session) in sessions) session.Dispose();
-        sessions.Clear();
-        weights.Dispose();
+        sessions.Dispose();
         text?.Dispose();
         condition?.Dispose();
         firstStage?.Dispose();
@@ -176,8 +172,21 @@ public sealed partial class GeneratePipeline : IDisposable
     /// <summary>The latent of one image [Height, Width, channels] in [-1, 1].</summary>
     internal float[] Latent(float[] image, int height, int width, MemoryBudget budget) => firstStage is null ? image : firstStage.Encode(image, height, width, budget);
 
-    // Of a chain of networks with as many evaluations each, stage is the index.
+    // Pictures on the way must not take the session's memory. Of a chain of networks with as many evaluations each, stage is the index.
     private void Run(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, LatentPreview? preview, CancellationToken cancellation, int stage = 0)
+    {
+        sessions.InUse = session;
+        try
+        {
+            Evaluate(session, sampler, request, first, report, preview, stage, cancellation);
+        }
+        finally
+        {
+            sessions.InUse = null;
+        }
+    }
+
+    private void Evaluate(DenoiseSession session, SamplerPlan sampler, GenerateRequest request, int first, Action<GenerateProgress>? report, LatentPreview? preview, int stage, CancellationToken cancellation)
     {
         if (sampler.Adaptive is not null)
         {
@@ -231,36 +240,12 @@ public sealed partial class GeneratePipeline : IDisposable
         return all;
     }
 
-    private MemoryBudget Budget(GenerateRequest request) => new(device, request.MemoryLimit);
-
-    private DenoiseSession Session(Key key, MemoryBudget budget)
-    {
-        int found = sessions.FindIndex(s => s.Key.Shape == key.Shape && s.Key.Stage == key.Stage && ReferenceEquals(s.Key.Sampler, key.Sampler) && s.Key.Shortcuts == key.Shortcuts);
-        if (found >= 0)
-        {
-            var entry = sessions[found];
-            sessions.RemoveAt(found);
-            sessions.Add(entry);
-            return entry.Session;
-        }
-
-        if (sessions.Count == CachedSessions)
-        {
-            sessions[0].Session.Dispose();
-            sessions.RemoveAt(0);
-        }
-
-        var session = new DenoiseSession(device, Model.Stages[key.Stage], Model.Path, weights, key.Sampler, key.Shape, budget, Model.Factor, key.Shortcuts);
-        sessions.Add((key, session));
-        return session;
-    }
-
     // [-1, 1] to bytes, to the nearest, halves to even as the peers round.
-    private byte[] Pixels(ReadOnlySpan<float> latent, SessionShape shape, GenerateRequest request, CancellationToken cancellation)
+    private byte[] Pixels(ReadOnlySpan<float> latent, SessionShape shape, GenerateRequest request, MemoryBudget budget, CancellationToken cancellation)
     {
         for (int i = 0; i < latent.Length; i++)
             if (!float.IsFinite(latent[i])) throw new NonFiniteException(firstStage is null ? "denoised image" : "denoised latent", i);
-        var image = firstStage is null ? latent : firstStage.Decode(latent, shape.Height, shape.Width, Budget(request), request.Tiled, Note, cancellation);
+        var image = firstStage is null ? latent : firstStage.Decode(latent, shape.Height, shape.Width, budget, request.Tiled, Note, cancellation);
         var pixels = new byte[image.Length];
         for (int i = 0; i < pixels.Length; i++) pixels[i] = (byte)Math.Round(Math.Clamp(Model.Own is { UnitRange: true } ? image[i] : image[i] * 0.5f + 0.5f, 0, 1) * 255);
         return pixels;

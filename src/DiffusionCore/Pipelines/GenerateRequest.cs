@@ -108,7 +108,11 @@ public sealed record GenerateRequest
     /// <summary>Whether latents are decoded in tiles: less memory, more time.</summary>
     public bool Tiled { get; init; }
 
-    /// <summary>Bytes that arenas and weights may take together; null for no limit.</summary>
+    /// <summary>
+    /// Bytes that the whole process may take; null for what the device has. Below what the request needs at once, parts of the model are given back
+    /// between its phases, batches are split, latents are decoded in tiles, and weights are read from their files as they are needed, each of which is
+    /// said; only tiles change the images. On a device with memory of its own: bytes there.
+    /// </summary>
     public long? MemoryLimit { get; init; }
 }
 

@@ -35,10 +35,10 @@ internal sealed class LatentPreview : IDisposable
     public static LatentPreview Of(PreviewOptions options, ModelFolder model, Device device, FirstStage? own, MemoryBudget budget)
     {
         if (own is null) return new(options, model, null, false, "the network's own pixels", budget);
-        if (own.Network is AutoencoderTiny) return new(options, model, own, false, "the model's own tiny autoencoder", budget);
+        if (own.Network is AutoencoderTiny && budget.Limit is null) return new(options, model, own, false, "the model's own tiny autoencoder", budget);
         // A limit holds the denoiser and one decoder, one after the other; a second decoder beside the denoiser is not in it.
         if (model.PreviewStage is { } tiny && budget.Limit is null) return new(options, model, new FirstStage(device, tiny), true, $"the tiny autoencoder {model.PreviewStagePath}", budget);
-        string why = model.PreviewStage is null ? "no tiny autoencoder was found or given" : "under a memory limit";
+        string why = budget.Limit is null ? "no tiny autoencoder was found or given" : "under a memory limit";
         if (model.Denoiser.Channels == Xl.Length) return new(options, model, null, false, $"a linear map of the latent's channels ({why})", budget);
         throw new UsageException($"preview: a latent of {model.Denoiser.Channels} channels is shown by a tiny autoencoder only, and {why}; give --preview-vae FOLDER");
     }

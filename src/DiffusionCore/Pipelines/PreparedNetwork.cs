@@ -10,10 +10,11 @@ internal sealed class PreparedNetwork : IDisposable
     private readonly Executable executable;
     private readonly Dictionary<string, DeviceBuffer> inputs = [];
 
-    public PreparedNetwork(Device device, Plan plan, WeightStore weights)
+    /// <param name="weightBytes">That its weights may take.</param>
+    public PreparedNetwork(Device device, Plan plan, WeightStore weights, long weightBytes)
     {
         this.device = device;
-        executable = device.Prepare(plan, weights);
+        executable = device.Prepare(plan, weights, weightBytes);
         foreach (var node in executable.Plan.Graph.Nodes)
         {
             if (node.Op is not InputOp input || inputs.ContainsKey(input.InputName)) continue;
@@ -22,6 +23,12 @@ internal sealed class PreparedNetwork : IDisposable
             executable.Bind(input.InputName, buffer);
         }
     }
+
+    /// <summary>Bytes held beside weights that stay in the store.</summary>
+    public long HeldBytes => executable.AllocatedBytes + executable.StreamBufferBytes + inputs.Values.Sum(b => b.Bytes);
+
+    /// <summary>Bytes of weights that are read whenever it runs.</summary>
+    public long StreamedBytes => executable.StreamedBytes;
 
     public void Set<T>(string input, ReadOnlySpan<T> values)
         where T : unmanaged => device.Upload(MemoryMarshal.AsBytes(values), inputs[input]);

@@ -18,7 +18,7 @@ internal sealed record TextEncoder(Component Component, ClipTextModel Network, C
 /// Prompts to contexts. With one encoder of SD 1.x or 2.x a context is its last hidden state, normalised; the models of SDXL read the state
 /// before the last layer of every encoder, side by side, and the last encoder's projected vector.
 /// </summary>
-internal sealed class TextConditioner : IDisposable
+internal sealed class TextConditioner : IMemoryHolder, IDisposable
 {
     private const int Remembered = 8;
     private const string Ids = "ids", Hidden = "hidden", Embeds = "embeds";
@@ -29,7 +29,8 @@ internal sealed class TextConditioner : IDisposable
     private readonly List<(string Prompt, PromptSyntax Syntax, int Chunks, int? Layer, TextContext Context)> known = [];     // least recently used first
     private WeightStore? weights;
     private PreparedNetwork[]? prepared;
-    private int? preparedLayer;
+    private Plan[]? plans;
+    private int? preparedLayer, plannedLayer;
 
     /// <param name="penultimate">Whether the state before the last layer is read.</param>
     public TextConditioner(Device device, IReadOnlyList<TextEncoder> encoders, bool penultimate)
@@ -39,6 +40,15 @@ internal sealed class TextConditioner : IDisposable
 
     /// <summary>Bytes of weights held now.</summary>
     public long Bytes => weights?.Bytes ?? 0;
+
+    public long HeldBytes => Bytes + (prepared?.Sum(n => n.HeldBytes) ?? 0);
+
+    /// <summary>What encoding needs.</summary>
+    public PhaseNeeds Needs(int? layer)
+    {
+        var each = Plans(layer).Select(p => device.Weights(p)).ToArray();
+        return new PhaseNeeds("the text encoders", new WeightNeeds(each.Sum(n => n.All), each.Sum(n => n.Least)), Plans(layer).Sum(p => p.ArenaBytes));
+    }
 
     /// <summary>Chunks that a prompt takes.</summary>
     public int ChunksOf(string prompt, PromptSyntax syntax) => encoders.Max(e => PromptTokenizer.Encode(e.Tokenizer, prompt, syntax).Chunks.Count);
@@ -101,20 +111,22 @@ internal sealed class TextConditioner : IDisposable
         if (prepared is not null && preparedLayer == layer) return;
         Release();
         preparedLayer = layer;
+        var needs = Needs(layer);
+        long room = budget.Claim(this, needs);
         weights = device.CreateWeightStore();
         var networks = new List<PreparedNetwork>();
         try
         {
-            foreach (var encoder in encoders)
+            long later = needs.Weights.Least;
+            foreach (var plan in Plans(layer))
             {
-                var g = new Graph();
-                var y = encoder.Network.Record(g, g.Input(Ids, new Shape(1, encoder.Tokenizer.MaximumLength), DType.I64, Rate.Request));
-                g.Output(Hidden, State(g, encoder.Network, y, layer));
-                if (y.TextEmbeds is { } embeds) g.Output(Embeds, embeds);
-                var plan = device.Plan(g);
-                budget.Check(plan, weights, 0, "the text encoders");
-                networks.Add(new PreparedNetwork(device, plan, weights));
+                var own = device.Weights(plan);
+                later -= own.Least;
+                networks.Add(new PreparedNetwork(device, plan, weights, Math.Min(own.All, room - later)));
+                room -= Math.Min(own.All, room - later);
             }
+
+            budget.Say(needs.What, networks.Sum(n => n.StreamedBytes), needs.Weights.All);
         }
         catch
         {
@@ -124,6 +136,21 @@ internal sealed class TextConditioner : IDisposable
         }
 
         prepared = [.. networks];
+    }
+
+    private Plan[] Plans(int? layer)
+    {
+        if (plans is null || plannedLayer != layer) (plans, plannedLayer) = ([.. encoders.Select(e => Plan(e, layer))], layer);
+        return plans;
+    }
+
+    private Plan Plan(TextEncoder encoder, int? layer)
+    {
+        var g = new Graph();
+        var y = encoder.Network.Record(g, g.Input(Ids, new Shape(1, encoder.Tokenizer.MaximumLength), DType.I64, Rate.Request));
+        g.Output(Hidden, State(g, encoder.Network, y, layer));
+        if (y.TextEmbeds is { } embeds) g.Output(Embeds, embeds);
+        return device.Plan(g);
     }
 
     // SDXL reads states as they are; the others read them behind the last norm, also those of an earlier layer.

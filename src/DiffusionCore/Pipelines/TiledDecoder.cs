@@ -19,12 +19,16 @@ public sealed class TiledDecoder : IDisposable
 
     /// <summary>Allocates what the plan says.</summary>
     /// <param name="weights">Shared with other plans of the same first stage.</param>
-    public TiledDecoder(Device device, TiledPlan plan, WeightStore weights)
+    /// <param name="weightBytes">That the weights may take.</param>
+    public TiledDecoder(Device device, TiledPlan plan, WeightStore weights, long weightBytes = long.MaxValue)
     {
         this.device = device;
         this.plan = plan;
-        head = device.Prepare(plan.Head, weights);
-        tile = device.Prepare(plan.Tile, weights);
+        // Tiles run many times, what comes before them once.
+        WeightNeeds first = device.Weights(plan.Head), rest = device.Weights(plan.Tile);
+        long tileBytes = Math.Min(rest.All, weightBytes - first.Least);
+        tile = device.Prepare(plan.Tile, weights, tileBytes);
+        head = device.Prepare(plan.Head, weights, weightBytes - tileBytes);
         latent = device.Allocate(plan.LatentCount * sizeof(float));
         piece = device.Allocate(plan.CutCount * sizeof(float));
         features = new float[plan.FeatureCount];
@@ -36,6 +40,12 @@ public sealed class TiledDecoder : IDisposable
     }
 
     public TiledPlan Plan => plan;
+
+    /// <summary>Bytes held beside weights that stay in the store.</summary>
+    internal long HeldBytes => plan.Bytes + head.StreamBufferBytes + tile.StreamBufferBytes;
+
+    /// <summary>Bytes of weights that are read whenever it runs.</summary>
+    internal long StreamedBytes => head.StreamedBytes + tile.StreamedBytes;
 
     /// <summary>Passes over all tiles that the statistics of the last image took.</summary>
     public int Passes { get; private set; }

@@ -61,18 +61,38 @@ internal sealed class NetworkPlans : IDisposable
 
     public Executable Executable => parts[0].Executable;
 
-    /// <summary>Bytes of the arenas beside the whole network's.</summary>
-    public long BesideBytes => parts.Skip(1).Sum(p => p.Plan.ArenaBytes);
+    /// <summary>Bytes of all arenas.</summary>
+    public long ArenaBytes => parts.Sum(p => p.Plan.ArenaBytes);
+
+    /// <summary>What the weights need. The other plans read some of the whole network's; streamed, each through a ring of its own.</summary>
+    public WeightNeeds Weights
+    {
+        get
+        {
+            var needs = device.Weights(Whole);
+            return needs with { Least = Math.Min(needs.All, needs.Least * parts.Count) };
+        }
+    }
+
+    /// <summary>Bytes held beside weights that stay in the store.</summary>
+    public long HeldBytes => parts.Sum(p => p.Executable.AllocatedBytes + p.Executable.StreamBufferBytes);
+
+    /// <summary>Bytes of weights that are read whenever the whole network runs.</summary>
+    public long StreamedBytes => Executable.StreamedBytes;
 
     /// <summary>The prediction of each plan.</summary>
     public IEnumerable<DeviceBuffer> Outputs => parts.Select(p => p.Executable.Output("prediction"));
 
     /// <summary>Allocates, and gives conditions their memory.</summary>
-    public void Prepare(WeightStore weights)
+    /// <param name="weightBytes">That the weights may take.</param>
+    public void Prepare(WeightStore weights, long weightBytes)
     {
+        var needs = device.Weights(Whole);
+        bool streams = weightBytes < needs.All;
         foreach (var part in parts)
         {
-            part.Executable = device.Prepare(part.Plan, weights);
+            long bytes = !streams ? long.MaxValue : part == parts[0] ? weightBytes - ((parts.Count - 1) * needs.Least) : device.Weights(part.Plan, weights).Least;
+            part.Executable = device.Prepare(part.Plan, weights, bytes);
             Connect(part, part.Features, parts[part.Whole]);
             Connect(part, part.Cross, parts[0]);
             foreach (var node in part.Plan.Graph.Nodes)

@@ -94,15 +94,16 @@ public sealed class Checkpoint : IDisposable
             file.Read(entry, dst);
         }
 
-        Merge?.Apply(name, entry, dst);
+        Merge?.Apply(name, entry, 0, dst);
     }
 
     /// <summary>Fills <paramref name="dst"/> with a tensor's bytes from <paramref name="start"/> on; false for one that is turned or changed when it is read.</summary>
     public bool TryReadPart(string name, long start, Span<byte> dst)
     {
         var (file, entry, transposed) = tensors[name];
-        if (transposed || Merge?.Changes(name) == true) return false;
+        if (transposed) return false;
         file.ReadPart(entry, start, dst);
+        Merge?.Apply(name, entry, start, dst);
         return true;
     }
 

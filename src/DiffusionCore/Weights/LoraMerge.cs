@@ -1,4 +1,6 @@
+using System.Buffers;
 using System.Numerics;
+using System.Runtime.InteropServices;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Weights;
@@ -15,6 +17,8 @@ public sealed class LoraMerge
     private const int NamesShown = 3;
 
     private readonly Dictionary<string, List<(LoraFile File, LoraModule Module, float Factor)>> changes = new(StringComparer.Ordinal);
+
+    private Halves? last;
 
     /// <param name="checkpoint">Of the component.</param>
     /// <param name="component">unet, transformer, text_encoder, text_encoder_2, text_encoder_3. Modules of other components are passed over.</param>
@@ -56,36 +60,61 @@ public sealed class LoraMerge
     /// <summary>Tensors that are changed.</summary>
     public int Count => changes.Count;
 
-    /// <summary>Whether a tensor is changed.</summary>
-    public bool Changes(string name) => changes.ContainsKey(name);
-
-    /// <summary>Changes a tensor's bytes, just read, in place.</summary>
-    internal void Apply(string name, TensorEntry entry, Span<byte> bytes)
+    /// <summary>Changes a tensor's bytes, just read, in place. From several threads at once.</summary>
+    /// <param name="start">Of the bytes within the tensor; any number of whole elements.</param>
+    internal void Apply(string name, TensorEntry entry, long start, Span<byte> bytes)
     {
-        if (!changes.TryGetValue(name, out var list)) return;
+        if (bytes.Length == 0 || !changes.TryGetValue(name, out var list)) return;
         var type = entry.Type.ToDType() is { } t && t.IsFloat() ? t : throw new ModelFileException(list[0].File.Path, name, $"cannot be added to weights stored as {entry.Type.FileName()}");
-        int rows = checked((int)entry.Dims[0]), width = checked((int)(entry.Dims.Aggregate(1L, (p, d) => p * d) / rows));
-        var sum = new float[rows * width];
-        foreach (var (file, module, factor) in list) Accumulate(file.Read(module.Up), file.Read(module.Down), (int)module.Rank, factor, sum, width);
-        int bytesPerRow = bytes.Length / rows;
+        int width = checked((int)(entry.Dims.Aggregate(1L, (p, d) => p * d) / entry.Dims[0])), size = type.Size();
+        long first = start / size, end = first + (bytes.Length / size);
+        int firstRow = (int)(first / width), rows = (int)((end - 1) / width) - firstRow + 1;
+        float[] sum = ArrayPool<float>.Shared.Rent(rows * width);
+        Array.Clear(sum, 0, rows * width);
+        // The parts of one tensor are read one after the other: its halves are decoded once for most of them.
+        var halves = last is { } known && known.Name == name ? known : last = new Halves(name, [.. list.Select(c => (c.File.Read(c.Module.Up), c.File.Read(c.Module.Down)))]);
+        for (int i = 0; i < list.Count; i++) Accumulate(halves.UpDown[i].Up, halves.UpDown[i].Down, firstRow, rows, (int)list[i].Module.Rank, list[i].Factor, sum, width);
         for (int r = 0; r < rows; r++)
         {
-            var row = bytes.Slice(r * bytesPerRow, bytesPerRow);
+            long from = Math.Max(first, (long)(firstRow + r) * width), to = Math.Min(end, (long)(firstRow + r + 1) * width);
+            var row = bytes.Slice((int)((from - first) * size), (int)((to - from) * size));
+            var add = sum.AsSpan((int)(from - ((long)firstRow * width)), (int)(to - from));
+            Add(row, type, add);
+        }
+
+        ArrayPool<float>.Shared.Return(sum);
+    }
+
+    // Sums in F32 (F64 where that is stored), rounded once.
+    private static void Add(Span<byte> row, DType type, ReadOnlySpan<float> add)
+    {
+        if (type == DType.F32)
+        {
+            var floats = MemoryMarshal.Cast<byte, float>(row);
+            for (int i = 0; i < add.Length; i++) floats[i] += add[i];
+        }
+        else if (type == DType.F16)
+        {
+            var halves = MemoryMarshal.Cast<byte, Half>(row);
+            for (int i = 0; i < add.Length; i++) halves[i] = (Half)((float)halves[i] + add[i]);
+        }
+        else
+        {
             double[] values = Interpreter.FromBytes(row, type);
-            for (int i = 0; i < width; i++) values[i] = type == DType.F64 ? values[i] + sum[r * width + i] : (float)values[i] + sum[r * width + i];
+            for (int i = 0; i < values.Length; i++) values[i] = type == DType.F64 ? values[i] + add[i] : (float)values[i] + add[i];
             Interpreter.ToBytes(values, type, row);
         }
     }
 
-    // sum[o, i] += factor * up[o, r] * down[r, i], by FMA over r in order: the same numbers whatever the vector's width.
-    private static void Accumulate(float[] up, float[] down, int rank, float factor, float[] sum, int width)
+    // sum[o, i] += factor * up[o, r] * down[r, i], by FMA over r in order: the same numbers whatever the vector's width, and whichever rows are asked for.
+    private static void Accumulate(float[] up, float[] down, int firstRow, int rows, int rank, float factor, float[] sum, int width)
     {
-        for (int o = 0; o < up.Length / rank; o++)
+        for (int o = 0; o < rows; o++)
         {
             var dst = sum.AsSpan(o * width, width);
             for (int r = 0; r < rank; r++)
             {
-                float u = factor * up[o * rank + r];
+                float u = factor * up[(firstRow + o) * rank + r];
                 var src = down.AsSpan(r * width, width);
                 int i = 0;
                 for (var v = new Vector<float>(u); i + Vector<float>.Count <= width; i += Vector<float>.Count)
@@ -106,6 +135,8 @@ public sealed class LoraMerge
 
     // A 1x1 convolution is a matrix.
     private static ReadOnlySpan<long> Squeezed(long[] dims) => dims.Length == 4 && dims[2] == 1 && dims[3] == 1 ? dims.AsSpan(0, 2) : dims;
+
+    private sealed record Halves(string Name, (float[] Up, float[] Down)[] UpDown);
 
     private static string Text(TensorEntry entry) => $"[{string.Join(", ", entry.Dims)}]";
 }

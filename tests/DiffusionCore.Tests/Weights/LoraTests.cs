@@ -94,19 +94,30 @@ public sealed class LoraTests : IDisposable
         foreach (string name in model.Names) Assert.Equal(before[name], Bytes(model, name));
     }
 
-    /// <summary>Weights are read by parts where they can be; a tensor that a LoRA changes is changed as a whole.</summary>
-    [Fact]
-    public void A_changed_tensor_is_not_read_by_parts()
+    [Theory]
+    [InlineData(StorageType.F16)]
+    [InlineData(StorageType.BF16)]
+    [InlineData(StorageType.F32)]
+    [InlineData(StorageType.F64)]
+    public void A_changed_tensor_read_by_parts_is_the_one_read_whole(StorageType type)
     {
-        using var model = Model(StorageType.F16);
+        using var model = Model(type);
         const string layer = "lora_unet_down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q";
         using var lora = Lora("a.safetensors", ($"{layer}.lora_down.weight", [2, 8]), ($"{layer}.lora_up.weight", [6, 2]));
-        Assert.True(model.TryReadPart(Query, 2, new byte[4]));
-        model.Merge = new LoraMerge(model, "unet", [new(lora)]);
-        Assert.False(model.TryReadPart(Query, 2, new byte[4]));
-        Assert.True(model.TryReadPart(Out, 2, new byte[4]));
-        model.Merge = new LoraMerge(model, "unet", [new(lora, 0)]);
-        Assert.True(model.TryReadPart(Query, 2, new byte[4]));
+        byte[] plain = Bytes(model, Query);
+        model.Merge = new LoraMerge(model, "unet", [new(lora), new(lora, 0.5)]);
+        byte[] whole = Bytes(model, Query);
+        Assert.NotEqual(plain, whole);
+        int size = type.Bits() / 8;
+        foreach (int elements in (int[])[1, 5, 8, 11, 48])
+        {
+            for (int start = 0; start < whole.Length; start += elements * size)
+            {
+                var part = new byte[Math.Min(elements * size, whole.Length - start)];
+                Assert.True(model.TryReadPart(Query, start, part));
+                Assert.Equal(whole[start..(start + part.Length)], part);
+            }
+        }
     }
 
     [Fact]

@@ -17,6 +17,8 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
 
     public override string? DeclinesWeight(Graph graph, Node node) => CpuBuild.SourceOf(graph, node.Inputs[1]) is null ? "W is computed, not stored" : null;
 
+    public override WeightForm Form(int operand, DType stored) => operand == 1 ? WeightForm.Packed : WeightForm.Float;
+
     public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands)
     {
         var shape = ShapeOf(node.Op, operands[0].Shape, operands[1].Shape);

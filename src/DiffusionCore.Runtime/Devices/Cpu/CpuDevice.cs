@@ -38,7 +38,11 @@ public sealed unsafe class CpuDevice : Device
 
     public override IReadOnlyList<IImplementation> Implementations(Op op) => CpuImplementations.Of(op, this);
 
-    public override Executable Prepare(Plan plan, WeightStore weights) => new CpuExecutable(this, plan, (CpuWeightStore)weights);
+    public override long OccupiedBytes => Environment.WorkingSet;
+
+    public override WeightNeeds Weights(Plan plan, WeightStore? held = null) => WeightResidency.Needs(PlacedUse.Of(plan), held is CpuWeightStore store ? store.Holds : _ => false);
+
+    public override Executable Prepare(Plan plan, WeightStore weights, long weightBytes) => new CpuExecutable(this, plan, (CpuWeightStore)weights, weightBytes);
 
     public override void RunSamplerStep(in SamplerStepArguments arguments) => CpuSamplerStep.Run(Pool, arguments);
 

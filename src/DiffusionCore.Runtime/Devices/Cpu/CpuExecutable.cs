@@ -6,19 +6,32 @@ namespace DiffusionCore.Runtime;
 /// <summary>A plan with its arenas in host memory and every step bound. A run allocates nothing.</summary>
 internal sealed unsafe class CpuExecutable : Executable
 {
-    private readonly CpuDevice device;
     private readonly CpuBuffer[] arenas = new CpuBuffer[3];
     private readonly CpuStep[][] steps = new CpuStep[3][];
     private readonly Dictionary<string, List<int>> inputNodes = [];
     private readonly Dictionary<string, CpuBuffer> outputs = [];
     private readonly HashSet<string> unbound = [];
+    private readonly Dictionary<(int Node, int Operand), int> uses = [];
+    private readonly WeightResidency residency;
+    private readonly CpuWeightStream? stream;
     private byte** slots;
+    private byte** weightSlots;
 
-    public CpuExecutable(CpuDevice device, Plan plan, CpuWeightStore weights)
+    public CpuExecutable(CpuDevice device, Plan plan, CpuWeightStore weights, long weightBytes)
         : base(plan)
     {
-        this.device = device;
-        Weights = weights;
+        residency = WeightResidency.Choose(PlacedUse.Of(plan), weights.Holds, weightBytes);
+        weights.Reserve(residency.Resident);
+        weights.Fill(device.Threads);
+        weightSlots = (byte**)NativeMemory.AllocZeroed((nuint)Math.Max(residency.Uses.Count, 1), (nuint)sizeof(byte*));
+        if (residency.RingBytes > 0) stream = new CpuWeightStream(residency, device.Threads);
+        for (int i = 0; i < residency.Uses.Count; i++)
+        {
+            var use = residency.Uses[i];
+            uses[(use.Node, use.Operand)] = i;
+            weightSlots[i] = residency.Streamed.Contains(use.Use) ? stream!.At(i) : weights.At(use.Use);
+        }
+
         var nodes = plan.Graph.Nodes;
         slots = (byte**)NativeMemory.AllocZeroed((nuint)nodes.Count, (nuint)sizeof(byte*));
         for (int rate = 0; rate < 3; rate++) arenas[rate] = new CpuBuffer(plan.Segments[rate].ArenaBytes);
@@ -48,19 +61,24 @@ internal sealed unsafe class CpuExecutable : Executable
             steps[rate] = [.. plan.Segments[rate].Steps.Select(s => ((CpuImplementation)s.Implementation).Build(new CpuBuild(device, this, s)))];
         foreach (var (name, id) in plan.Graph.Outputs)
             outputs[name] = slots[id] != null ? new CpuBuffer(slots[id], nodes[id].Type.Bytes) : throw new ArgumentException($"output '{name}' is an input or a weight itself");
-        weights.Fill(device.Threads);
         Run(Rate.Load);
     }
 
-    public CpuWeightStore Weights { get; }
-
     public override long AllocatedBytes => arenas.Sum(a => a.Bytes);
 
-    /// <summary>The place of a node's pointer. A weight read as numbers gets its F32 form here, at first use.</summary>
-    public byte** Slot(int id)
+    public override long StreamedBytes => residency.StreamedBytes;
+
+    public override long StreamBufferBytes => residency.RingBytes;
+
+    /// <summary>The place of the pointer to a computed value or an input.</summary>
+    public byte** Slot(int id) => slots + id;
+
+    /// <summary>The place of the pointer to a step's weight; it never changes.</summary>
+    public byte** WeightSlot(int node, int operand, WeightForm form)
     {
-        if (slots[id] == null && CpuBuild.SourceOf(Plan.Graph, id) is { } source) slots[id] = Weights.Float(source).Pointer;
-        return slots + id;
+        int use = uses[(node, operand)];
+        var planned = residency.Uses[use].Use;
+        return planned.Form == form ? weightSlots + use : throw new InvalidOperationException($"{planned.Source.Name} was planned as {planned.Form} and is read as {form}; the implementation's Form says otherwise");
     }
 
     public byte* ArenaAt(Rate rate, long offset) => arenas[(int)rate].Pointer + offset;
@@ -78,12 +96,24 @@ internal sealed unsafe class CpuExecutable : Executable
     public override void Run(Rate rate)
     {
         CheckBound(rate);
+        if (stream is not null && stream.Feeds(rate))
+        {
+            RunFed(stream, rate, []);
+            return;
+        }
+
         foreach (var step in steps[(int)rate]) step.Run();
     }
 
     public override void RunTimed(Rate rate, Span<double> seconds)
     {
         CheckBound(rate);
+        if (stream is not null && stream.Feeds(rate))
+        {
+            RunFed(stream, rate, seconds);
+            return;
+        }
+
         var list = steps[(int)rate];
         long last = Stopwatch.GetTimestamp();
         for (int i = 0; i < list.Length; i++)
@@ -95,14 +125,41 @@ internal sealed unsafe class CpuExecutable : Executable
         }
     }
 
+    // A step's time includes its wait for weights.
+    private void RunFed(CpuWeightStream feed, Rate rate, Span<double> seconds)
+    {
+        var list = steps[(int)rate];
+        feed.Begin(rate);
+        try
+        {
+            long last = Stopwatch.GetTimestamp();
+            for (int i = 0; i < list.Length; i++)
+            {
+                feed.Await(i);
+                list[i].Run();
+                feed.Done(i);
+                if (seconds.Length == 0) continue;
+                long now = Stopwatch.GetTimestamp();
+                seconds[i] += (now - last) / (double)Stopwatch.Frequency;
+                last = now;
+            }
+        }
+        finally
+        {
+            feed.End();
+        }
+    }
+
     public override DeviceBuffer Output(string name) =>
         outputs.TryGetValue(name, out var buffer) ? buffer : throw new ArgumentException($"the plan has no output '{name}'; it has {string.Join(", ", outputs.Keys)}", nameof(name));
 
     public override void Dispose()
     {
         if (slots == null) return;
+        stream?.Dispose();
         NativeMemory.Free(slots);
-        slots = null;
+        NativeMemory.Free(weightSlots);
+        slots = weightSlots = null;
         foreach (var arena in arenas) arena.Dispose();
         foreach (var buffer in constants) buffer.Dispose();
     }

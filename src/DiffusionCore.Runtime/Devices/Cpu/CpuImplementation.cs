@@ -22,6 +22,10 @@ internal abstract class CpuImplementation : IImplementation
 
     public virtual bool TakesPitch(Node node, int operand) => false;
 
+    /// <summary>The form in which it reads an operand that is a stored weight.</summary>
+    /// <param name="stored">Type in the file.</param>
+    public virtual WeightForm Form(int operand, DType stored) => WeightForm.Float;
+
     public abstract CpuStep Build(CpuBuild build);
 
     /// <summary>The usual condition: floats in single precision. Operands from <paramref name="from"/> on are checked.</summary>
@@ -54,7 +58,11 @@ internal sealed unsafe class CpuBuild(CpuDevice device, CpuExecutable executable
     public TensorType Type(int operand) => executable.Plan.Graph.Nodes[step.Node.Inputs[operand]].Type;
 
     /// <summary>Where the operand's pointer is found when the step runs: bound inputs may move between runs.</summary>
-    public byte** Operand(int operand) => executable.Slot(step.Node.Inputs[operand]);
+    public byte** Operand(int operand)
+    {
+        if (Source(operand) is null) return executable.Slot(step.Node.Inputs[operand]);
+        return executable.WeightSlot(step.Node.Id, operand, WeightForm.Float);
+    }
 
     /// <summary>Elements between the starts of two rows of an operand, a row being its last axis.</summary>
     public long Pitch(int operand) => PitchOf(step.Node.Inputs[operand]);
@@ -68,9 +76,14 @@ internal sealed unsafe class CpuBuild(CpuDevice device, CpuExecutable executable
     /// <summary>The stored tensor behind an operand, looking through reshapes; null where it is computed.</summary>
     public IWeightSource? Source(int operand) => SourceOf(executable.Plan.Graph, step.Node.Inputs[operand]);
 
-    public CpuBuffer Packed(int operand, int outputs, int inputs, int taps) => executable.Weights.Packed(Source(operand)!, outputs, inputs, taps);
+    /// <summary>A weight that the implementation's <see cref="CpuImplementation.Form"/> says it reads packed. It stays where it is.</summary>
+    public CpuBuffer Packed(int operand, int outputs, int inputs, int taps)
+    {
+        var type = CpuWeightStore.PackedType(Type(operand).DType);
+        return new CpuBuffer(*executable.WeightSlot(step.Node.Id, operand, WeightForm.Packed), PackedWeights.Bytes(outputs, inputs, taps, type));
+    }
 
-    public CpuBuffer Raw(int operand) => executable.Weights.Raw(Source(operand)!);
+    public CpuBuffer Raw(int operand) => new(*executable.WeightSlot(step.Node.Id, operand, WeightForm.Raw), Source(operand)!.Type.Bytes);
 
     private long PitchOf(int id) => executable.Plan.Places[id].Pitch is > 0 and var pitch ? pitch : executable.Plan.Graph.Nodes[id].Type.Shape[-1];
 

@@ -9,6 +9,8 @@ internal sealed unsafe class CpuLinearGeglu(CpuDevice device) : CpuImplementatio
 
     public override string? DeclinesWeight(Graph graph, Node node) => CpuBuild.SourceOf(graph, node.Inputs[1]) is null ? "W is computed, not stored" : null;
 
+    public override WeightForm Form(int operand, DType stored) => operand == 1 ? WeightForm.Packed : WeightForm.Float;
+
     public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands) =>
         GegluProduct.ScratchBytes((int)node.Type.Shape[-1], (int)operands[1].Shape[1], CpuWeightStore.PackedType(operands[1].DType), device.Pool.Count);
 

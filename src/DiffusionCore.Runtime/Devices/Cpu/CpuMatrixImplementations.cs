@@ -46,6 +46,8 @@ internal sealed unsafe class CpuLinear(CpuDevice device) : CpuImplementation
 
     public override string? DeclinesWeight(Graph graph, Node node) => CpuBuild.SourceOf(graph, node.Inputs[1]) is null ? "W is computed, not stored" : null;
 
+    public override WeightForm Form(int operand, DType stored) => operand == 1 ? WeightForm.Packed : WeightForm.Float;
+
     public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands)
     {
         var (n, k) = ((int)operands[1].Shape[0], (int)operands[1].Shape[1]);

@@ -121,10 +121,12 @@ internal sealed unsafe class CpuEmbedding : CpuImplementation
     public override string? Declines(Node node, ReadOnlySpan<TensorType> operands) =>
         node.Type.DType == DType.F32 && operands[1].DType.IsFloat() ? null : "the table is not of floats";
 
+    public override WeightForm Form(int operand, DType stored) => operand == 1 && stored is DType.F16 or DType.BF16 ? WeightForm.Raw : WeightForm.Float;
+
     public override CpuStep Build(CpuBuild build)
     {
         var source = build.Source(1);
-        bool stored = source is not null && source.Type.DType is DType.F16 or DType.BF16;
+        bool stored = source is not null && Form(1, source.Type.DType) == WeightForm.Raw;
         return new Step
         {
             Ids = build.Operand(0), Table = stored ? null : build.Operand(1), Stored = stored ? build.Raw(1) : null, Y = build.Output(), Count = build.Shape(0).Count,

@@ -2,44 +2,56 @@ namespace DiffusionCore.Runtime;
 
 /// <summary>Weights in host memory: matrices and kernels packed in their stored type, vectors widened to F32, tables as they are.</summary>
 /// <remarks>
-/// Asking for a weight gives it its memory and a note of what is to be read; <see cref="Fill"/> then reads all of it, by parts, on several
+/// What a plan needs is reserved in one block, which goes back to the system whole; <see cref="Fill"/> then reads all of it, by parts, on several
 /// threads, straight into its packed place. A file is read once, and beside the weights there is one part of memory per thread.
 /// </remarks>
 public sealed unsafe class CpuWeightStore : WeightStore
 {
-    // Read at once by a thread: what a core's cache holds beside the place that it is packed into.
-    private const int PartBytes = 1 << 20;
-
-    private readonly Dictionary<(IWeightSource, Form), CpuBuffer> held = [];
-    private readonly List<Job> pending = [];
+    private readonly Dictionary<WeightUse, nint> held = [];
+    private readonly List<CpuBuffer> blocks = [];
+    private readonly List<WeightUse> pending = [];
     private readonly Lock access = new();
     private long bytes;
 
-    private enum Form
-    {
-        Packed,
-        Float,
-        Raw,
-    }
-
     public override long Bytes => bytes;
 
-    /// <summary>[outputs][inputs][taps] packed for the matrix kernels, in the stored type where they widen it, else in F32. Unread before <see cref="Fill"/>.</summary>
-    internal CpuBuffer Packed(IWeightSource source, int outputs, int inputs, int taps) =>
-        Get(source, Form.Packed, PackedWeights.Bytes(outputs, inputs, taps, PackedType(source.Type.DType)), outputs, (long)inputs * taps, taps);
+    internal static WeightType PackedType(DType type) => WeightUse.PackedType(type);
 
-    internal CpuBuffer Float(IWeightSource source) => Get(source, Form.Float, source.Type.Shape.Count * sizeof(float));
-
-    internal CpuBuffer Raw(IWeightSource source) => Get(source, Form.Raw, source.Type.Bytes);
-
-    internal static WeightType PackedType(DType type) => type switch
+    /// <summary>Whether a weight has its memory here.</summary>
+    internal bool Holds(WeightUse use)
     {
-        DType.F16 => WeightType.F16,
-        DType.BF16 => WeightType.BF16,
-        _ => WeightType.F32,
-    };
+        lock (access) return held.ContainsKey(use);
+    }
 
-    /// <summary>Reads everything that was asked for since the last time.</summary>
+    /// <summary>Where a weight is.</summary>
+    internal byte* At(WeightUse use)
+    {
+        lock (access) return (byte*)held[use];
+    }
+
+    /// <summary>Gives weights their memory; unread before <see cref="Fill"/>.</summary>
+    internal void Reserve(IEnumerable<WeightUse> uses)
+    {
+        lock (access)
+        {
+            WeightUse[] missing = [.. uses.Where(u => !held.ContainsKey(u)).Distinct()];
+            if (missing.Length == 0) return;
+            foreach (var use in missing)
+                if (!use.Source.Format.IsPlain) throw new DeviceException($"{use.Source.Name}: {use.Source.Format} are not supported on the CPU yet; use plain F32, F16 or BF16 weights");
+            var block = CpuBuffer.Uninitialized(missing.Sum(u => Passes.ArenaPass.Align(u.Bytes)));
+            blocks.Add(block);
+            bytes += block.Bytes;
+            byte* at = block.Pointer;
+            foreach (var use in missing)
+            {
+                held[use] = (nint)at;
+                pending.Add(use);
+                at += Passes.ArenaPass.Align(use.Bytes);
+            }
+        }
+    }
+
+    /// <summary>Reads everything that was reserved since the last time.</summary>
     /// <param name="threads">How many read at once.</param>
     internal void Fill(int threads)
     {
@@ -47,25 +59,25 @@ public sealed unsafe class CpuWeightStore : WeightStore
         lock (access)
         {
             if (pending.Count == 0) return;
-            var parts = new List<(Job Job, long FirstRow, long Rows)>();
-            foreach (var job in pending)
+            var parts = new List<(WeightUse Use, nint Target, long FirstRow, long Rows)>();
+            foreach (var use in pending)
             {
-                long rows = PartRows(job);
+                long rows = use.PartRows;
                 if (rows == 0)
                 {
                     // Cut, turned or computed: its source decides how it is read, and may not like company.
-                    ReadWhole(job);
+                    ReadWhole(use, (byte*)held[use]);
                     continue;
                 }
 
-                for (long first = 0; first < job.Rows; first += rows) parts.Add((job, first, Math.Min(rows, job.Rows - first)));
+                for (long first = 0; first < use.Rows; first += rows) parts.Add((use, held[use], first, Math.Min(rows, use.Rows - first)));
             }
 
             try
             {
                 Parallel.ForEach(
                     parts, new ParallelOptions { MaxDegreeOfParallelism = Math.Max(threads, 1) }, () => Array.Empty<byte>(),
-                    (part, _, memory) => ReadPart(part.Job, part.FirstRow, part.Rows, memory), _ => { });
+                    (part, _, memory) => ReadPart(part.Use, (byte*)part.Target, part.FirstRow, part.Rows, memory), _ => { });
             }
             catch (AggregateException e) when (e.InnerExceptions[0] is DiffusionCoreException or IOException)
             {
@@ -81,38 +93,34 @@ public sealed unsafe class CpuWeightStore : WeightStore
     {
         lock (access)
         {
-            foreach (var buffer in held.Values) buffer.Dispose();
+            foreach (var block in blocks) block.Dispose();
+            blocks.Clear();
             held.Clear();
             pending.Clear();
             bytes = 0;
         }
     }
 
-    // Rows of a part; 0 for what is read whole. Whole panels, whatever width they have here.
-    private static long PartRows(in Job job)
+    /// <summary>Reads rows of a weight into its place. For weights that have <see cref="WeightUse.PartRows"/>.</summary>
+    /// <param name="target">Of the whole weight.</param>
+    /// <param name="memory">What the last call returned: memory of this thread.</param>
+    internal static byte[] ReadPart(WeightUse use, byte* target, long firstRow, long rows, byte[] memory)
     {
-        if (job.Source.Type.DType is not (DType.F32 or DType.F16 or DType.BF16) || job.Rows == 0 || !job.Source.TryReadPart(0, default)) return 0;
-        long row = job.RowElements * job.Source.Type.DType.Size();
-        return Math.Max(1, PartBytes / row / PackedWeights.PartRows) * PackedWeights.PartRows;
-    }
-
-    private static byte[] ReadPart(in Job job, long firstRow, long rows, byte[] memory)
-    {
-        int size = job.Source.Type.DType.Size();
-        long start = firstRow * job.RowElements, count = rows * job.RowElements;
-        if (job.Form == Form.Raw || (job.Form == Form.Float && size == sizeof(float)))
+        int size = use.Source.Type.DType.Size();
+        long start = firstRow * use.RowElements, count = rows * use.RowElements;
+        if (use.Form == WeightForm.Raw || (use.Form == WeightForm.Float && size == sizeof(float)))
         {
             // Parts of a tensor in the form of its file go where they belong.
-            Read(job.Source, start * size, new Span<byte>(job.Target.Pointer + (start * size), checked((int)(count * size))));
+            Read(use.Source, start * size, new Span<byte>(target + (start * size), checked((int)(count * size))));
             return memory;
         }
 
         if (memory.Length < count * size) memory = new byte[count * size];
-        Read(job.Source, start * size, memory.AsSpan(0, (int)(count * size)));
+        Read(use.Source, start * size, memory.AsSpan(0, (int)(count * size)));
         fixed (byte* src = memory)
         {
-            if (job.Form == Form.Float) PackedWeights.Widen(src, PackedType(job.Source.Type.DType), job.Target.Floats + start, count);
-            else Pack(job, src, firstRow, rows);
+            if (use.Form == WeightForm.Float) PackedWeights.Widen(src, PackedType(use.Source.Type.DType), (float*)target + start, count);
+            else Pack(use, src, firstRow, rows, target);
         }
 
         return memory;
@@ -123,53 +131,36 @@ public sealed unsafe class CpuWeightStore : WeightStore
         if (!source.TryReadPart(start, dst)) throw new InvalidOperationException($"{source.Name} is read by parts at first and then not");
     }
 
-    private static void Pack(in Job job, byte* src, long firstRow, long rows)
+    private static void Pack(WeightUse use, byte* src, long firstRow, long rows, byte* target)
     {
-        var type = PackedType(job.Source.Type.DType);
+        var type = PackedType(use.Source.Type.DType);
         long size = type == WeightType.F32 ? 4 : 2;
-        PackedWeights.Pack(src, type, (int)rows, (int)(job.RowElements / job.Taps), job.Taps, job.Target.Pointer + (firstRow * job.RowElements * size));
+        PackedWeights.Pack(src, type, (int)rows, (int)(use.RowElements / use.Taps), use.Taps, target + (firstRow * use.RowElements * size));
     }
 
-    private static void ReadWhole(in Job job)
+    private static void ReadWhole(WeightUse use, byte* target)
     {
-        if (job.Form == Form.Raw)
+        if (use.Form == WeightForm.Raw)
         {
-            job.Source.Read(job.Target.Span<byte>());
+            use.Source.Read(new Span<byte>(target, checked((int)use.Bytes)));
             return;
         }
 
-        var type = job.Source.Type.DType;
-        using var raw = new CpuBuffer(job.Source.Type.Bytes);
-        job.Source.Read(raw.Span<byte>());
+        var type = use.Source.Type.DType;
+        using var raw = new CpuBuffer(use.Source.Type.Bytes);
+        use.Source.Read(raw.Span<byte>());
         if (type is DType.F32 or DType.F16 or DType.BF16)
         {
-            if (job.Form == Form.Packed) Pack(job, raw.Pointer, 0, job.Rows);
-            else if (type == DType.F32) Buffer.MemoryCopy(raw.Pointer, job.Target.Pointer, job.Target.Bytes, raw.Bytes);
-            else PackedWeights.Widen(raw.Pointer, PackedType(type), job.Target.Floats, job.Source.Type.Shape.Count);
+            if (use.Form == WeightForm.Packed) Pack(use, raw.Pointer, 0, use.Rows, target);
+            else if (type == DType.F32) Buffer.MemoryCopy(raw.Pointer, target, use.Bytes, raw.Bytes);
+            else PackedWeights.Widen(raw.Pointer, PackedType(type), (float*)target, use.Source.Type.Shape.Count);
             return;
         }
 
         double[] exact = Interpreter.FromBytes(raw.Span<byte>(), type);
         using var floats = new CpuBuffer(exact.Length * (long)sizeof(float));
         for (int i = 0; i < exact.Length; i++) floats.Floats[i] = (float)exact[i];
-        if (job.Form == Form.Packed) Pack(job, floats.Pointer, 0, job.Rows);
-        else Buffer.MemoryCopy(floats.Pointer, job.Target.Pointer, job.Target.Bytes, floats.Bytes);
+        if (use.Form == WeightForm.Packed) Pack(use, floats.Pointer, 0, use.Rows, target);
+        else Buffer.MemoryCopy(floats.Pointer, target, use.Bytes, floats.Bytes);
     }
-
-    private CpuBuffer Get(IWeightSource source, Form form, long size, long rows = -1, long rowElements = 1, int taps = 1)
-    {
-        lock (access)
-        {
-            if (held.TryGetValue((source, form), out var buffer)) return buffer;
-            if (!source.Format.IsPlain) throw new DeviceException($"{source.Name}: {source.Format} are not supported on the CPU yet; use plain F32, F16 or BF16 weights");
-            buffer = CpuBuffer.Uninitialized(size);
-            held[(source, form)] = buffer;
-            bytes += buffer.Bytes;
-            pending.Add(new Job(source, form, buffer, rows < 0 ? source.Type.Shape.Count : rows, rowElements, taps));
-            return buffer;
-        }
-    }
-
-    /// <param name="Rows">Parts are cut between rows: outputs of a matrix, else elements.</param>
-    private readonly record struct Job(IWeightSource Source, Form Form, CpuBuffer Target, long Rows, long RowElements, int Taps);
 }

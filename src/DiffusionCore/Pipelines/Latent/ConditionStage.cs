@@ -29,16 +29,24 @@ public sealed class ClassEmbedder(Weights.WeightScope w, int classes, int channe
 }
 
 /// <summary>Runs a condition's encoder, once per condition of a request.</summary>
-internal sealed class ConditionEncoder(Device device, ConditionStage stage) : IDisposable
+internal sealed class ConditionEncoder(Device device, ConditionStage stage) : IMemoryHolder, IDisposable
 {
     private const string Ids = "ids", Context = "context";
 
     private readonly Dictionary<string, float[]> known = new(StringComparer.Ordinal);
     private WeightStore? weights;
     private PreparedNetwork? prepared;
+    private Plan? plan;
 
     /// <summary>Bytes of weights held now.</summary>
     public long Bytes => weights?.Bytes ?? 0;
+
+    public long HeldBytes => Bytes + (prepared?.HeldBytes ?? 0);
+
+    /// <summary>What encoding needs.</summary>
+    public PhaseNeeds Needs => new("the encoder of the condition would", device.Weights(EncoderPlan), EncoderPlan.ArenaBytes);
+
+    private Plan EncoderPlan => plan ??= RecordEncoder();
 
     /// <param name="ids">At most the stage's length; null for none, where none is a vector of zeros.</param>
     /// <returns>[ids, Channels].</returns>
@@ -49,12 +57,10 @@ internal sealed class ConditionEncoder(Device device, ConditionStage stage) : ID
         if (known.TryGetValue(key, out float[]? found)) return found;
         if (prepared is null)
         {
+            long room = budget.Claim(this, Needs);
             weights = device.CreateWeightStore();
-            var g = new Graph();
-            g.Output(Context, stage.Record(g, g.Input(Ids, new Shape(1, stage.Length), DType.I64, Rate.Request)));
-            var plan = device.Plan(g);
-            budget.Check(plan, weights, 0, "the encoder of the condition");
-            prepared = new PreparedNetwork(device, plan, weights);
+            prepared = new PreparedNetwork(device, EncoderPlan, weights, room);
+            budget.Say("the encoder of the condition", prepared.StreamedBytes, device.Weights(EncoderPlan).All);
         }
 
         long[] numbers = Array.ConvertAll(ids, i => (long)i);
@@ -73,6 +79,13 @@ internal sealed class ConditionEncoder(Device device, ConditionStage stage) : ID
     }
 
     public void Dispose() => Release();
+
+    private Plan RecordEncoder()
+    {
+        var g = new Graph();
+        g.Output(Context, stage.Record(g, g.Input(Ids, new Shape(1, stage.Length), DType.I64, Rate.Request)));
+        return device.Plan(g);
+    }
 
     private const int MostKnown = 64;
 }
