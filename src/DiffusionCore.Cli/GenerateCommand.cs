@@ -17,7 +17,6 @@ internal static class GenerateCommand
 {
     private const int DefaultSteps = 50;
     private const double DefaultGuidance = 1.5, DefaultTextGuidance = 7.5;
-    private const double GuidanceLimit = 1000;
     private static readonly string[] OtherFormats = [".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl"];
 
     public static Command Create(CancellationToken cancellation)
@@ -53,8 +52,9 @@ internal static class GenerateCommand
         var compat = new Option<string?>("--compat") { Description = $"Whose mathematics the names of samplers and schedules stand for: {string.Join(", ", Compatibilities.Names)} (default diffusers)" };
         var sigmas = new Option<string?>("--sigmas") { Description = "Noise levels in place of a schedule, falling, with the final one: 14.6,3.2,0.4,0" };
         var timesteps = new Option<string?>("--timesteps") { Description = "Training steps in place of a schedule, falling: 999,700,300,20" };
-        var interval = new Option<string?>("--guidance-interval") { Description = "Noise levels between which guidance is on: 0.3,5" };
-        var guidance = CliOptions.Real("--guidance", $"Classifier-free guidance; 1 is none. Without it {DefaultGuidance} with a class, {DefaultTextGuidance} with a text", DefaultGuidance, -GuidanceLimit, GuidanceLimit);
+        var guidance = new GuidanceCliOptions(DefaultGuidance, DefaultTextGuidance);
+        var solver = new SamplerCliOptions();
+        var state = new Option<string>("--state") { Description = "Type of the latents between steps: f32, or f64 on the CPU", DefaultValueFactory = _ => "f32" };
         var shortcuts = new ShortcutCliOptions();
         var eta = CliOptions.OptionalReal("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM (default 0); TCD: share of each step that is drawn anew (default 0.3)", 0, 1);
         var seed = new Option<string?>("--seed") { Description = "Seed of the first image; image i has seed+i. -1 or none: random, and said" };
@@ -76,11 +76,12 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, prompt, promptFile, negative, negativeFile, syntax, clipSkip, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, layout, lowRes, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, guidance, interval, eta, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
+            model, prompt, promptFile, negative, negativeFile, syntax, clipSkip, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, layout, lowRes, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, eta, state, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         shortcuts.AddTo(command);
         hires.AddTo(command);
         preview.AddTo(command);
+        foreach (var option in guidance.All.Concat(solver.All)) command.Add(option);
         command.SetAction(p =>
         {
             long begun = Stopwatch.GetTimestamp();
@@ -96,12 +97,13 @@ internal static class GenerateCommand
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             var asked = Classes(folder, p.GetValue(classes));
             var objects = p.GetValue(layout) is { } layoutFile ? LayoutFile.Read(layoutFile) : null;
-            bool guidanceGiven = p.GetResult(guidance) is { Implicit: false };
-            if (guidanceGiven && asked.Count == 0 && objects is null && !folder.TakesText && !folder.GuidesItself) CommandLine.Note("--guidance has no effect without --class");
-            double weight = guidanceGiven ? p.GetValue(guidance) : folder.Own is { } own ? own.Guidance : folder.TakesText ? DefaultTextGuidance : folder.Classes?.NullClass is not null ? DefaultGuidance : 1;
+            bool guides = folder.TakesText || asked.Count > 0 || folder.GuidesItself || objects is not null;
+            if (guidance.IsGiven(p) && !guides) CommandLine.Note("--guidance has no effect without --class");
+            double weight = folder.Own is { } own ? own.Guidance : folder.TakesText ? DefaultTextGuidance : folder.Classes?.NullClass is not null ? DefaultGuidance : 1;
+            var guided = guidance.Read(p, weight);
             int colours = folder.ImageChannels == 1 ? 1 : 3;
-            double[]? levels = CliLists.Numbers(p.GetValue(sigmas), "--sigmas"), times = CliLists.Numbers(p.GetValue(timesteps), "--timesteps"), between = CliLists.Numbers(p.GetValue(interval), "--guidance-interval");
-            if (between is not null && between.Length != 2) throw new UsageException($"--guidance-interval: expected two noise levels such as 0.3,5, found {between.Length}");
+            double[]? levels = CliLists.Numbers(p.GetValue(sigmas), "--sigmas"), times = CliLists.Numbers(p.GetValue(timesteps), "--timesteps");
+            if (p.GetResult(strength) is { Implicit: false } && p.GetValue(sampler) is { } filling && Sampler.FillsImages(filling)) throw new UsageException($"--strength: {filling} starts from noise and keeps the given part whole; leave it out");
             var request = new GenerateRequest
             {
                 Count = p.GetValue(count), Batch = p.GetValue(batch), Seed = CliOptions.ParseSeed(p.GetValue(seed)), Classes = asked,
@@ -111,13 +113,13 @@ internal static class GenerateCommand
                 ClipSkip = ClipSkip(folder, p.GetResult(clipSkip) is { Implicit: false } ? p.GetValue(clipSkip) : null, p.GetValue(compat)),
                 Init = SourceImages.Read(p.GetValue(init), colours), Mask = SourceImages.Read(p.GetValue(mask), 1), Strength = p.GetValue(strength), Layout = objects, LowResolution = SourceImages.Read(p.GetValue(lowRes), colours),
                 Hints = [.. (p.GetValue(hint) ?? []).Select(f => SourceImages.Read(f, 3)!)], ControlScale = p.GetValue(controlScale), Tiled = p.GetValue(tiling),
-                Guidance = folder.TakesText || asked.Count > 0 || folder.GuidesItself || objects is not null ? weight : 1, Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
-                Options = new SamplerOptions
+                Guidance = guides ? guided.Scale : 1, Forms = guides ? guided : guided with { Scales = null, Course = null }, GuidanceInterval = guided.Interval, State = SamplerCliOptions.State(p.GetValue(state)!), Width = wanted?.Width, Height = wanted?.Height, Sampler = p.GetValue(sampler), Schedule = p.GetValue(schedule),
+                Options = solver.Add(p, new SamplerOptions
                 {
                     Steps = levels?.Length - 1 ?? times?.Length ?? (p.GetResult(steps) is { Implicit: false } ? null : folder.Own?.StepsOf(p.GetValue(sampler))) ?? p.GetValue(steps), Eta = p.GetValue(eta), Sigmas = levels, Timesteps = times,
                     Compatibility = p.GetValue(compat) is { } whose ? Compatibilities.Parse(whose) : Compatibility.Diffusers,
-                },
-                GuidanceInterval = between is null ? null : (between[0], between[1]), MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)), Shortcuts = shortcuts.Read(p),
+                }, p.GetValue(sampler)),
+                MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)), Shortcuts = shortcuts.Read(p),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
             return Generate(folder, request, opened, begun, p.GetValue(output), preview.File(p), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
@@ -205,7 +207,7 @@ internal static class GenerateCommand
         }
 
         CommandLine.Note(string.Create(CultureInfo.InvariantCulture, $"{request.Count} image{(request.Count == 1 ? "" : "s")} in {seconds:F1} s, {request.Count / seconds:F2} images/s"));
-        if (json) WriteJson(folder, request, sampler, device, written, load, seconds);
+        if (json) WriteJson(folder, request, sampler, device, written, load, seconds, pipeline.NetworkEvaluations);
         else foreach (var (file, _) in written) Console.Out.WriteLine(file);
         return 0;
 
@@ -228,21 +230,24 @@ internal static class GenerateCommand
 
     /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
     private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, (int Height, int Width) first, string? grid) =>
-        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, CFG scale: {request.Guidance}, Seed: {seed}, Size: {first.Width}x{first.Height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{Hires(request)}{(request.ClipSkip is { } skip ? $", Clip skip: {skip}" : "")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(request.Shortcuts.None ? "" : $", Shortcuts: {request.Shortcuts}")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, {GuidanceCliOptions.Described(request)}, Seed: {seed}, Size: {first.Width}x{first.Height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{Hires(request)}{(request.ClipSkip is { } skip ? $", Clip skip: {skip}" : "")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(request.Shortcuts.None ? "" : $", Shortcuts: {request.Shortcuts}")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
 
     // As stable-diffusion-webui writes it.
     private static string Hires(GenerateRequest request) => request.Hires is not { } h ? "" : string.Create(
         CultureInfo.InvariantCulture,
         $", Denoising strength: {h.Strength}, {(h.Width is { } w ? $"Hires resize: {w}x{h.Height}" : $"Hires upscale: {h.Scale}")}{(h.Steps is { } n ? $", Hires steps: {n}" : "")}, Hires upscaler: {h.Upscaler.Name}");
 
-    private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double? load, double seconds) => JsonOut.Write(w =>
+    private static void WriteJson(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, Device device, List<(string File, GeneratedImage? Image)> written, double? load, double seconds, long evaluations) => JsonOut.Write(w =>
     {
         w.WriteString("model", folder.Path);
         w.WriteString("device", device.Name);
         w.WriteString("sampler", sampler.Name);
         w.WriteNumber("steps", sampler.Steps);
-        w.WriteNumber("evaluations", sampler.Evaluations.Count);
+        if (evaluations % request.Count == 0) w.WriteNumber("evaluations", evaluations / request.Count);       // of the network, for one image
+        else w.WriteNumber("evaluations", (double)evaluations / request.Count);
+        w.WriteString("state", request.State.ToString().ToLowerInvariant());
         w.WriteNumber("guidance", request.Guidance);
+        w.WriteString("guidance_form", GuidanceCliOptions.Described(request));
         if (folder.TakesText) w.WriteString("prompt", request.Prompt);
         if (request.Negative is { } negative) w.WriteString("negative", negative);
         if (request.Init is not null) w.WriteNumber("strength", request.Strength);

@@ -22,6 +22,7 @@ internal static class ScheduleCommand
         var config = new Option<string?>("--config") { Description = "scheduler_config.json; without it the bundled model's" };
         var steps = CliOptions.Number("--steps", "Denoising steps", 50, 1, 10_000);
         var eta = CliOptions.OptionalReal("--eta", "Share of noise: DDIM 0 deterministic, 1 as noisy as DDPM (default 0); ancestral and SDE samplers 1; TCD 0.3", 0, 1);
+        var solver = new SamplerCliOptions();
         var plot = new Option<string?>("--plot") { Description = "SVG file: sigma and log-SNR over the steps of every run" };
         var force = CliOptions.Force();
         var json = CliOptions.Json();
@@ -29,6 +30,7 @@ internal static class ScheduleCommand
         {
             sampler, schedule, compat, sigmas, timesteps, config, steps, eta, plot, force, json,
         };
+        foreach (var option in solver.All) command.Add(option);
         command.SetAction(p =>
         {
             string file = p.GetValue(config) ?? Path.Combine(ModelLocator.Bundled(ModelLocator.DefaultModel), "scheduler", "scheduler_config.json");
@@ -44,7 +46,7 @@ internal static class ScheduleCommand
             {
                 foreach (string? way in Split(p.GetValue(schedule)))
                 {
-                    var plan = Sampler.Plan(read, options, s, way);
+                    var plan = Sampler.Plan(read, solver.Add(p, options, s), s, way);
                     plans.Add((way is null ? plan.Name : $"{plan.Name} {way}", plan));
                 }
             }

@@ -85,6 +85,9 @@ internal sealed class KernelSet(IlgpuDevice device)
 
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<long>, int, int, int> NearestCode => Get(CopyKernels.NearestCode, a => Accelerator.LoadStreamKernel(a));
 
+    public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, SamplerStepKernel.Arguments, GuidanceFactorsKernel.Options> GuidanceFactors =>
+        Get(GuidanceFactorsKernel.Run, a => Accelerator.LoadStreamKernel(a));
+
     public Action<KernelConfig, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>,
         ArrayView<float>, ArrayView<float>, ArrayView<float>, SamplerStepKernel.Arguments> SamplerStep => Get(SamplerStepKernel.Run, a => Accelerator.LoadStreamKernel(a));
 

@@ -30,7 +30,7 @@ public sealed class CliEdgeTests : CliTestBase
     [InlineData("--count: expected a whole number from 1 to 100000", "generate", "--count", "100001")]
     [InlineData("--steps: expected a whole number from 1 to 10000", "generate", "--steps", "10001")]
     [InlineData("--steps: expected a whole number", "generate", "--steps", "3.5")]
-    [InlineData("--guidance: expected a number", "generate", "--guidance", "1,5")]
+    [InlineData("--guidance: expected a number", "generate", "--guidance", "1;5")]
     [InlineData("--guidance: expected a number", "generate", "--guidance", "Infinity")]
     [InlineData("--size: expected", "generate", "--size", "32")]
     [InlineData("--size: expected", "generate", "--size", "32x32x32")]

@@ -12,7 +12,8 @@ public class SamplerStepTests
     public static TheoryData<string> Features() =>
     [
         "plain", "sample", "v", "flow", "guided", "clip", "clip rederive", "threshold", "threshold small maximum", "threshold of the last element", "eps term", "one history", "two histories",
-        "three histories", "noise", "keeps", "separate result", "variance", "variance guided", "variance clip keeps", "numbers", "known", "known noise", "threshold known", "langevin", "langevin batch", "langevin guided known", "all",
+        "three histories", "noise", "keeps", "separate result", "variance", "variance guided", "variance clip keeps", "numbers", "known", "known noise", "threshold known", "langevin", "langevin batch", "langevin guided known", "all", "perturbed", "guided perturbed", "guided rescale", "guided perturbed rescale variance", "guided projected", "guided projected momentum keeps",
+        "guided projected momentum threshold", "guided rescale threshold work", "guided projected momentum variance",
     ];
 
     [Theory]
@@ -63,7 +64,7 @@ public class SamplerStepTests
 
     private static float[][] Run(Device device, string feature, int images, int elements)
     {
-        bool Has(string word) => feature == "all" && word is not ("variance" or "threshold" or "langevin") || feature.Split(' ').Contains(word);
+        bool Has(string word) => feature == "all" && word is not ("variance" or "threshold" or "langevin" or "projected" or "momentum") || feature.Split(' ').Contains(word);
         bool langevin = Has("langevin"), known = Has("known"), variance = Has("variance"), guided = Has("guided"), threshold = Has("threshold"), keeps = Has("keeps") || feature == "all";
         int count = images * elements, seed = 3;
         var buffers = new List<DeviceBuffer>();
@@ -74,10 +75,11 @@ public class SamplerStepTests
             return buffers[^1];
         }
 
-        DeviceBuffer sample = Random(count), model = Random(count * (variance ? 2 : 1) * (guided ? 2 : 1)), h1 = Random(count), h2 = Random(count), h3 = Random(count), noise = Random(count);
+        DeviceBuffer sample = Random(count), model = Random(count * (variance ? 2 : 1) * ((guided ? 2 : 1) + (Has("perturbed") ? 1 : 0))), h1 = Random(count), h2 = Random(count), h3 = Random(count), noise = Random(count);
         DeviceBuffer next = feature == "separate result" ? Random(count) : sample, denoised = Random(count), epsilon = Random(count), before = Random(count);
         DeviceBuffer given = Random(count), mask = Put(device, [.. Enumerable.Range(0, count).Select(i => i % 3 == 0 ? 1f : i % 3 == 1 ? 0 : 0.25f)]);
         buffers.Add(mask);
+        DeviceBuffer running = Random(count + 3 * images), work = Random(count);
         int histories = Has("three") ? 3 : Has("two") ? 2 : Has("one") ? 1 : 0;
         device.RunSamplerStep(new SamplerStepArguments
         {
@@ -90,11 +92,14 @@ public class SamplerStepTests
             N = Has("noise") || variance || langevin ? 0.5 : 0, Noise = Has("noise") || variance || langevin || known ? noise : null,
             Numbers = Has("numbers") ? new StepNumbers(0.3, -0.7, 0.9, 0.2, 1.5, -0.5) : null, LangevinRatio = langevin ? 0.16 : 0, BatchNorms = Has("batch"),
             Known = known ? given : null, Mask = known ? mask : null, KnownSignal = 0.9, KnownNoise = 0.35,
+            Perturbed = Has("perturbed"), PerturbedScale = 1.75, Rescale = Has("rescale") ? 0.7 : 0, Projected = Has("projected") ? new Projection(9, Has("momentum") ? -0.6 : 0, 0.2) : null,
+            Running = Has("momentum") ? running : null, Work = Has("work") ? work : null,
             DenoisedOut = keeps || threshold || langevin ? denoised : null, EpsilonOut = keeps ? epsilon : null, SampleOut = keeps ? before : null,
             VarianceChannels = variance ? Channels : 0, VarianceMinLog = -4, VarianceMaxLog = -1,
         });
         var results = new List<float[]> { Get(device, next, count), Get(device, sample, count) };
         if (keeps) results.AddRange([Get(device, denoised, count), Get(device, epsilon, count), Get(device, before, count)]);
+        if (Has("momentum")) results.Add(Get(device, running, count));
         foreach (var buffer in buffers) buffer.Dispose();
         return [.. results];
     }

@@ -1,16 +1,18 @@
 // One sampler update in one pass over the latent: guidance, prediction, clipping, update, noise, history.
 //
 //   m    = u + g (c - u)                                   (guided; else m = c)
+//   m    = m + q (c - p),   m = f m                        (a perturbed branch p; rescaled by a factor f of the image)
+//   d    = B0 (c - u) + mu r;  x0 = a (A0 x + B0 c) + b d;  eps = P x + Q x0;  r = d     (projected guidance, a and b of the image)
 //   x0   = A0 x + B0 m,   eps = A1 x + B1 m                (what the network predicts, as four numbers)
 //   x0   = clamp(x0, -clip, clip) or clamp(x0, -s, s)/s    (static, or dynamic with a threshold s per image); eps = P x + Q x0 again
 //   x'   = X x + D x0 + E eps + H1 h1 + H2 h2 + H3 h3 + N noise
 //   x'   = x' + k (S known + T noise - x')                (a part of the image is given, mask k)
 //
-//   all: [images][elements], channels last; the model's output has 2C channels where it also predicts the variance. Guided: u first, then c.
+//   all: [images][elements], channels last; the model's output has 2C channels where it also predicts the variance. Guided: u first, then c; p after it.
 //
 // Work split  one thread per element.
 // Numerics    coefficients arrive rounded from double; sums in the order above. A thread reads its elements before it writes, so x' may be x.
-// Roofline    4 (x + m [+ u] + noise + histories + x' [+ x0]) bytes per element, about 20 flops: memory bound.
+// Roofline    4 (x + m [+ u] [+ p] [+ 2 r] + noise + histories + x' [+ x0]) bytes per element, about 20 flops: memory bound.
 using ILGPU;
 
 namespace DiffusionCore.Kernels;
@@ -49,23 +51,64 @@ public static class SamplerStepKernel
         public int VarianceChannels;
 
         public float VarianceMinLog, VarianceMaxLog;
+
+        /// <summary>First element of the perturbed branch where <see cref="HasPerturbed"/> is 1.</summary>
+        public int HasPerturbed, Perturbed;
+
+        public float PerturbedScale;
+
+        /// <summary>
+        /// Numbers of the images begin at this element: a threshold each, and from <see cref="FactorsAt"/> on two factors each. Before them lies the running
+        /// difference of projected guidance where there is one: a kernel takes no more views than it has.
+        /// </summary>
+        public int NumbersAt, FactorsAt;
+
+        /// <summary>0 none, 1 the rescaling factor, 2 the factors of projected guidance.</summary>
+        public int Factors;
+
+        /// <summary>1 where there is a running difference; 1 where it is written back.</summary>
+        public int HasRunning, KeepRunning;
+
+        public float Momentum;
     }
 
     [GpuKernel]
     public static void Run(
         ArrayView<float> sample, ArrayView<float> model, ArrayView<float> history1, ArrayView<float> history2, ArrayView<float> history3, ArrayView<float> noise,
-        ArrayView<float> known, ArrayView<float> mask, ArrayView<float> threshold, ArrayView<float> next, ArrayView<float> denoisedOut, ArrayView<float> epsilonOut, ArrayView<float> sampleOut, Arguments a)
+        ArrayView<float> known, ArrayView<float> mask, ArrayView<float> numbers, ArrayView<float> next, ArrayView<float> denoisedOut, ArrayView<float> epsilonOut, ArrayView<float> sampleOut, Arguments a)
     {
         int i = Grid.GlobalIndex.X;
         if (i >= a.Count) return;
         int at = i;
         if (a.VarianceChannels != 0) at = i / a.VarianceChannels * 2 * a.VarianceChannels + i % a.VarianceChannels;
-        float x = sample[i], m = model[at];
-        if (a.Guided != 0) m = a.Guidance * (model[a.Conditional + at] - m) + m;
+        float x = sample[i], m = model[at], c = m, difference = 0f;
+        if (a.Guided != 0)
+        {
+            c = model[a.Conditional + at];
+            difference = c - m;
+            m = a.Guidance * difference + m;
+        }
+
+        if (a.HasPerturbed != 0) m = a.PerturbedScale * (c - model[a.Perturbed + at]) + m;
+        int factor = a.NumbersAt + a.FactorsAt + i / a.Elements * 2;
+        if (a.Factors == 1) m *= numbers[factor];
         float denoised = a.A0 * x + a.B0 * m, epsilon = a.A1 * x + a.B1 * m;
+        if (a.Factors == 2)
+        {
+            difference *= a.B0;
+            if (a.HasRunning != 0)
+            {
+                difference = a.Momentum * numbers[i] + difference;
+                if (a.KeepRunning != 0) numbers[i] = difference;
+            }
+
+            denoised = numbers[factor + 1] * difference + numbers[factor] * (a.A0 * x + a.B0 * c);
+            epsilon = a.P * x + a.Q * denoised;
+        }
+
         if (a.Clips != 0)
         {
-            float bound = a.Clips == 2 ? threshold[i / a.Elements] : a.Clip;
+            float bound = a.Clips == 2 ? numbers[a.NumbersAt + i / a.Elements] : a.Clip;
             if (!FloatMath.IsNaN(denoised)) denoised = denoised > bound ? bound : denoised < -bound ? -bound : denoised;
             if (a.Clips == 2) denoised /= bound;
             if (a.Rederive != 0) epsilon = a.P * x + a.Q * denoised;

@@ -85,7 +85,7 @@ internal sealed class ShortcutEvaluation
             new() { Merging = new TokenMergingOptions(0.5, pipeline.Model.TakesText ? [0] : [0, 1, 2, 3]) }, new() { GateStep = Math.Max(1, calls * 2 / 5) }, new() { Coarse = new CoarseStepsOptions(Math.Max(1, plan.Steps / 3)) },
         ];
         foreach (var shortcuts in all) yield return (shortcuts.ToString(), request with { Shortcuts = shortcuts });
-        if (!pipeline.Guided(request)) yield break;
+        if (!pipeline.Guided(request, pipeline.Plan(request))) yield break;
         double Level(double share) => plan.Evaluations[(int)(share * (plan.Evaluations.Count - 1))] is var e ? e.Sigma / e.Alpha : 0;
         var interval = (Low: Level(0.8), High: Level(0.2));
         yield return (string.Create(CultureInfo.InvariantCulture, $"guidance-interval {interval.Low:G3},{interval.High:G3}"), request with { GuidanceInterval = interval });

@@ -38,6 +38,26 @@ public struct SamplerStepArguments
 
     public double GuidanceScale;
 
+    /// <summary>
+    /// Whether <see cref="Model"/> holds a third branch after the conditional one, and how far the prediction is led away from it:
+    /// m + PerturbedScale*(c - p) (perturbed-attention and skip-layer guidance).
+    /// </summary>
+    public bool Perturbed;
+
+    public double PerturbedScale;
+
+    /// <summary>Share of the guided prediction that is brought to the conditional one's standard deviation over an image, 0 is off (Lin et al. 2024).</summary>
+    public double Rescale;
+
+    /// <summary>Adaptive projected guidance in place of u + g (c - u), on the denoised estimates; null for plain guidance. Needs <see cref="Guided"/>.</summary>
+    public Projection? Projected;
+
+    /// <summary>
+    /// The running difference of projected guidance with momentum, read and written; null without momentum. A latent's size, and room for three more
+    /// numbers per image, which are the device's own.
+    /// </summary>
+    public DeviceBuffer? Running;
+
     public Prediction Prediction;
 
     /// <summary>x = Alpha*x0 + Sigma*eps at this evaluation.</summary>
@@ -63,6 +83,17 @@ public struct SamplerStepArguments
     public DeviceBuffer? History1, History2, History3;
 
     public DeviceBuffer? Noise;
+
+    /// <summary>Work space of a latent's size for thresholds and Langevin steps; where null, <see cref="DenoisedOut"/> serves.</summary>
+    public DeviceBuffer? Work;
+
+    /// <summary>
+    /// Type of every latent (sample, histories, noise, results, known part); the network's output is F32 whatever it is. F64 where a device has it: the CPU.
+    /// </summary>
+    public DType State;
+
+    /// <summary>With an F64 state: receives the new latent in F32, as the network reads it; null where nothing does.</summary>
+    public DeviceBuffer? NextSingle;
 
     /// <summary>Receives the new latent; may be <see cref="Sample"/>.</summary>
     public DeviceBuffer Next;
@@ -97,3 +128,9 @@ public struct SamplerStepArguments
     /// <summary>After the update: next = (1 - mask)*next + mask*(KnownSignal*known + KnownNoise*noise).</summary>
     public double KnownSignal, KnownNoise;
 }
+
+/// <summary>Numbers of adaptive projected guidance (Sadat et al. 2025, algorithm 1) for an update.</summary>
+/// <param name="Threshold">Largest norm of the difference over one image; 0 for none.</param>
+/// <param name="Momentum">Of the running difference.</param>
+/// <param name="Parallel">Share of the part along the conditional estimate.</param>
+public readonly record struct Projection(double Threshold, double Momentum, double Parallel);

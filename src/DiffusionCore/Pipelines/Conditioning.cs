@@ -11,6 +11,7 @@ internal sealed class Conditioning
 
     private readonly ModelFolder model;
     private readonly bool guided;
+    private readonly SessionShape form;
     private readonly int height, width, tokens;
     private readonly TextContext? positive, negative;
     private readonly float[]? maskedLatent;
@@ -19,10 +20,12 @@ internal sealed class Conditioning
 
     private const int ShownOfLost = 1000;
 
+    /// <param name="form">The session's shape but for images, size and tokens.</param>
     /// <param name="height">Of the image, in pixels.</param>
     /// <param name="note">Hears what the request said that has no effect or was cut; null where it was said before.</param>
-    public Conditioning(GeneratePipeline pipeline, GenerateRequest request, bool guided, int height, int width, ConditionEncoder? encoder, MemoryBudget budget, Action<string>? note)
+    public Conditioning(GeneratePipeline pipeline, GenerateRequest request, SessionShape form, int height, int width, ConditionEncoder? encoder, MemoryBudget budget, Action<string>? note)
     {
+        (this.form, bool guided) = (form, form.Guided);
         (model, this.request, this.guided, this.height, this.width) = (pipeline.Model, request, guided, height, width);
         if (request.Init is { } image) Init = Signed(image.Values);
         if (request.Mask is { } mask) LatentMask = Shrunk(mask, model.Factor);
@@ -65,7 +68,7 @@ internal sealed class Conditioning
     /// <summary>[h, w] at the latent's size: 1 is made anew.</summary>
     public float[]? LatentMask { get; }
 
-    public SessionShape Shape(int images) => new(images, height / model.Factor, width / model.Factor, guided) { Tokens = tokens };
+    public SessionShape Shape(int images) => form with { Images = images, Height = height / model.Factor, Width = width / model.Factor, Tokens = tokens };
 
     /// <summary>Bytes of the denoiser's request inputs for a batch with these classes.</summary>
     /// <param name="first">The batch's first image.</param>
@@ -77,7 +80,7 @@ internal sealed class Conditioning
         if (model.Classes is not null && latent is null)
         {
             long none = model.Classes.NullClass ?? 0;
-            long[] ids = guided ? [.. labels.Select(_ => none), .. labels] : [.. labels];
+            long[] ids = [.. guided ? labels.Select(_ => none) : [], .. labels.Select(l => (long)l), .. form.Perturbed is null ? [] : labels.Select(l => (long)l)];
             all[ClassDenoiser.ClassLabels] = MemoryMarshal.AsBytes(ids.AsSpan()).ToArray();
         }
 
@@ -100,15 +103,16 @@ internal sealed class Conditioning
 
         return all;
 
-        // The branch that guidance leads away from comes first.
+        // The branch that guidance leads away from comes first, the perturbed one last.
         void Rows(string name, float[]? without, float[] with)
         {
-            var bytes = new byte[(guided ? 2 : 1) * images * with.Length * sizeof(float)];
+            var bytes = new byte[form.Branches * images * with.Length * sizeof(float)];
             var values = MemoryMarshal.Cast<byte, float>(bytes.AsSpan());
             for (int i = 0; i < images; i++)
             {
                 if (guided) without!.CopyTo(values[(i * with.Length)..]);
                 with.CopyTo(values[(((guided ? images : 0) + i) * with.Length)..]);
+                if (form.Perturbed is not null) with.CopyTo(values[(((guided ? 2 : 1) * images + i) * with.Length)..]);
             }
 
             all[name] = bytes;

@@ -17,8 +17,9 @@ public sealed partial class DenoiseSession
     /// <summary>Bytes of latents, noise, sampler history and conditions for sessions of a plan.</summary>
     internal static long StagingBytes(Plan plan, SamplerPlan sampler, SessionShape shape, int channels)
     {
-        long latents = (long)shape.Images * shape.Height * shape.Width * channels * sizeof(float);
-        return ((sampler.Slots + StagedLatents) * latents) + (2 * plan.Graph.Nodes.Where(n => n.Op is InputOp && n.Rate == Rate.Request).Sum(n => n.Type.Bytes));
+        long latents = (long)shape.Images * shape.Height * shape.Width * channels * shape.State.Size();
+        int more = (sampler.Evaluations.Any(e => e.Known is not null) ? 2 : 0) + (sampler.Form?.Projected is { Momentum: not 0 } ? 1 : 0);
+        return ((sampler.Slots + StagedLatents + more) * latents) + (2 * plan.Graph.Nodes.Where(n => n.Op is InputOp && n.Rate == Rate.Request).Sum(n => n.Type.Bytes));
     }
 
     /// <summary>The plans of a session, after checking that sampler and network go together.</summary>
@@ -27,7 +28,6 @@ public sealed partial class DenoiseSession
     {
         if (denoiser.OutputChannels != denoiser.Channels && denoiser.OutputChannels != 2 * denoiser.Channels)
             throw new ModelFileException(path, "out_channels", $"{denoiser.OutputChannels} outputs for {denoiser.Channels} inputs: expected as many, or twice as many");
-        if (sampler.Evaluations.Any(e => e.Known is not null)) throw new UsageException($"sampler {sampler.Name} fills the missing part of an image: it needs an image and a mask");
         if (sampler.NeedsUnconditional && !shape.Guided) throw new UsageException($"sampler {sampler.Name} reads both branches of guidance: give a --guidance other than 1, and a model that has them");
         if (sampler.Adaptive is not null && shape.Images > 1) throw new UsageException($"sampler {sampler.Name} chooses its steps by the error of one image: use --batch 1");
         return new NetworkPlans(device, denoiser, sampler, shape, shortcuts, path);

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using DiffusionCore.Models;
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
+using DiffusionCore.Runtime.Passes;
 using DiffusionCore.Samplers;
 using DiffusionCore.Shortcuts;
 
@@ -17,7 +18,8 @@ public sealed partial class DenoiseSession : IDisposable
     private readonly SamplerPlan sampler;
     private readonly NetworkPlans plans;
     private readonly DeviceBuffer sample, noise, time, scale;
-    private readonly DeviceBuffer? work;
+    private readonly DeviceBuffer? work, running, known, mask;
+    private readonly LatentMemory state;
     private readonly DeviceBuffer[] slots;
     private readonly float[] staged;
     private float[]? wide;
@@ -53,16 +55,20 @@ public sealed partial class DenoiseSession : IDisposable
         this.plans = plans;
         Channels = denoiser.Channels;
         Variance = denoiser.OutputChannels == 2 * Channels;
-        long bytes = (long)shape.Images * Elements * sizeof(float);
+        bool fills = sampler.Evaluations.Any(e => e.Known is not null), works = sampler.ThresholdRatio > 0 || sampler.Evaluations.Any(e => e.LangevinRatio > 0), remembers = sampler.Form?.Projected is { Momentum: not 0 };
+        long numbers = (long)shape.Images * Elements, bytes = numbers * shape.State.Size();
         plans.Prepare(weights, weightBytes);
-        sample = device.Allocate(bytes);
+        state = new LatentMemory(device, shape.State, checked((int)numbers));
+        sample = state.Latents;
         noise = device.Allocate(bytes);
         time = device.Allocate(sizeof(float));
         scale = device.Allocate(sizeof(float));
-        work = sampler.ThresholdRatio > 0 || sampler.Evaluations.Any(e => e.LangevinRatio > 0) ? device.Allocate(bytes) : null;
+        work = works ? device.Allocate(bytes) : null;
+        (known, mask) = fills ? (device.Allocate(bytes), device.Allocate(bytes)) : (null, null);
+        running = remembers ? device.Allocate(bytes + 3 * shape.Images * sizeof(float)) : null;
         slots = [.. Enumerable.Range(0, sampler.Slots).Select(_ => device.Allocate(bytes))];
-        updates = [.. plans.Outputs.Select(output => new DeviceStep(device, sampler, sample, output, noise, work, slots))];
-        plans.Bind("sample", sample);
+        updates = [.. plans.Outputs.Select(output => new DeviceStep(device, sampler, sample, output, noise, work, slots) { Running = running, Single = state.Single, Known = known, Mask = mask })];
+        plans.Bind("sample", state.Single ?? sample);
         plans.Bind("timestep", time);
         if (Scales(sampler)) plans.Bind("input_scale", scale);
         staged = new float[shape.Images * Elements];
@@ -105,9 +111,9 @@ public sealed partial class DenoiseSession : IDisposable
         var x = g.Input("sample", new Shape(shape.Images, shape.Height, shape.Width, denoiser.Channels));
         var t = g.Input("timestep", new Shape(1));
         if (Scales(sampler)) x = g.Times(x, g.Input("input_scale", new Shape(1)));
-        if (shape.Guided) x = g.Concat(0, x, x);
+        if (shape.Branches > 1) x = g.Concat(0, [.. Enumerable.Repeat(x, shape.Branches)]);
         g.Output("prediction", denoiser.Record(g, x, t, shape));
-        return g;
+        return shape.Perturbed is { } third ? PerturbPass.Run(g, third.Kind, shape.Rows - shape.Images, third.Layers) : g;
     }
 
     /// <summary>Draws the first latents and hands over the conditions.</summary>
@@ -117,28 +123,36 @@ public sealed partial class DenoiseSession : IDisposable
         wide = drawnChannels == Channels ? null : new float[Images * Height * Width * drawnChannels];
         source = new LatentNoise(start.Noise, Images, Math.Max(start.Total, start.FirstImage + Images), Height, Width, drawnChannels);
         source.Start(start.Seeds, start.FirstImage);
-        double deviation = start.Latents is null && start.Coarse is null ? sampler.InitialSigma : 1;
-        if (start.Variation is { } variation) source.DrawVaried(wide ?? staged, variation, deviation);
-        else source.Draw(wide ?? staged, deviation);
+        if (start.Variation is { } variation) source.DrawVaried(wide ?? staged, variation);
+        else source.Draw(wide ?? staged);
         TakePart();
-        if (start.FirstNoise is { } given) for (int i = 0; i < staged.Length; i++) staged[i] = (float)(deviation * given[i]);
-        inpainting = start.Mask is null ? null : new Inpainting(start.Latents!, start.Mask, [.. staged], Channels);
-        if (start.Latents is { } latents)
+        if (start.FirstNoise is { } noises) noises.AsSpan(0, staged.Length).CopyTo(staged);
+        inpainting = null;
+        if (known is not null) Given(start);
+        else if (start.Mask is not null) inpainting = new Inpainting(start.Latents!, start.Mask, [.. staged], Channels);
+        if (start.Coarse is { } coarse)
+        {
+            Raise(coarse);
+            state.Begin(staged, null, 0, 1);
+        }
+        else if (known is null && start.Latents is { } latents)
         {
             var (alpha, sigma) = sampler.Adaptive is null ? (sampler.Evaluations[0].Alpha, sampler.Evaluations[0].Sigma) : (1, sampler.Sigmas![0]);
-            for (int i = 0; i < staged.Length; i++) staged[i] = (float)(alpha * latents[i] + sigma * staged[i]);
+            state.Begin(staged, latents, alpha, sigma);
+        }
+        else
+        {
+            state.Begin(staged, null, 0, sampler.InitialSigma);
         }
 
-        if (start.Coarse is { } coarse) Raise(coarse);
-
-        device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), sample);
+        if (running is not null) device.Upload(new byte[running.Bytes], running);
         plans.Start(start.Conditioning);
         (run, ran, measured, guidance, seeds, paths) = (sampler.Start(), 0, double.NaN, start.Guidance, start.Seeds, null);
         step = new SamplerStepArguments
         {
             Images = Images, Elements = Elements, Sample = sample, Model = sample, Guided = Guided, Prediction = sampler.Prediction, Next = sample,
             Clip = sampler.Clip, ClipRederivesEpsilon = sampler.ClipRederivesEpsilon, ThresholdRatio = sampler.ThresholdRatio, ThresholdMaximum = sampler.ThresholdMaximum,
-            VarianceChannels = Variance ? Channels : 0,
+            VarianceChannels = Variance ? Channels : 0, Perturbed = Shape.Perturbed is not null,
         };
     }
 
@@ -164,7 +178,7 @@ public sealed partial class DenoiseSession : IDisposable
                 TakePart();
             }
 
-            device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), noise);
+            state.Upload(staged, noise);
         }
 
         step.Guided = Guided && !plans.Gated(ran);
@@ -185,15 +199,13 @@ public sealed partial class DenoiseSession : IDisposable
     public void KeepUnmasked(Evaluation? next)
     {
         if (inpainting is null) return;
-        device.Download(sample, MemoryMarshal.AsBytes(staged.AsSpan()));
-        inpainting.Restore(staged, next?.Alpha ?? 1, next?.Sigma ?? 0);
-        device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), sample);
+        state.Change(inpainting, next?.Alpha ?? 1, next?.Sigma ?? 0);
     }
 
     /// <summary>The latents as they stand, [image][row][column][channel].</summary>
     public ReadOnlySpan<float> Download()
     {
-        device.Download(sample, MemoryMarshal.AsBytes(staged.AsSpan()));
+        state.Download(staged);
         return staged;
     }
 
@@ -211,11 +223,11 @@ public sealed partial class DenoiseSession : IDisposable
     {
         denoised?.Dispose();
         plans.Dispose();
-        sample.Dispose();
+        state.Dispose();
         noise.Dispose();
         time.Dispose();
         scale.Dispose();
-        work?.Dispose();
+        foreach (var buffer in new[] { work, running, known, mask }) buffer?.Dispose();
         foreach (var slot in slots) slot.Dispose();
     }
 
@@ -224,6 +236,14 @@ public sealed partial class DenoiseSession : IDisposable
     {
         if (wide is null) return;
         for (int p = 0; p < Images * Height * Width; p++) wide.AsSpan(p * drawnChannels + firstChannel, Channels).CopyTo(staged.AsSpan(p * Channels));
+    }
+
+    // The part of an image that stays is what the mask does not say to make anew.
+    private void Given(DenoiseStart start)
+    {
+        if (start.Latents is null || start.Mask is null) throw new UsageException($"sampler {sampler.Name} fills the missing part of an image: it needs an image and a mask");
+        state.Upload(start.Latents, known!);
+        state.Upload([.. Enumerable.Range(0, staged.Length).Select(i => 1 - start.Mask[i / Channels])], mask!);
     }
 
     // Increments of one Brownian path per image, channels first as all noise; a run of more steps follows the same path.
@@ -267,18 +287,5 @@ public sealed partial class DenoiseSession : IDisposable
     {
         number[0] = value;
         device.Upload(MemoryMarshal.AsBytes(number.AsSpan()), buffer);
-    }
-
-    /// <summary>What inpainting by blending keeps: the image's latents, the mask, and the noise that the run began with.</summary>
-    private sealed class Inpainting(float[] latents, float[] mask, float[] noise, int channels)
-    {
-        public void Restore(Span<float> sample, double alpha, double sigma)
-        {
-            for (int i = 0; i < sample.Length; i++)
-            {
-                double m = mask[i / channels];
-                sample[i] = (float)(m * sample[i] + (1 - m) * (alpha * latents[i] + sigma * noise[i]));
-            }
-        }
     }
 }

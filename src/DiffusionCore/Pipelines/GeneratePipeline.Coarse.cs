@@ -20,7 +20,8 @@ public sealed partial class GeneratePipeline
         if (height % multiple != 0 || width % multiple != 0) throw new UsageException($"coarse: expected a size in multiples of {multiple}, so that {Model.Name} can make one {coarse.Factor} times smaller, found {width}x{height}");
         if (request.Hints.Count > 0) throw new UsageException("coarse: a ControlNet's image has one size; leave --control-image or --coarse out");
         var steps = CoarseSteps.Of(Model.Scheduler, request, Sampler.Plan(Model.Scheduler, request.Options, request.Sampler, request.Schedule));
-        return request.GuidanceInterval is null ? steps : steps with { Plan = new GuidanceOptions { Scale = request.Guidance, Interval = request.GuidanceInterval }.Apply(steps.Plan) };
+        var guidance = request.AllGuidance;
+        return guidance.IsPlain ? steps : steps with { Plan = guidance.Apply(steps.Plan) };
     }
 
     /// <summary>Takes the coarse steps of a batch.</summary>
@@ -34,6 +35,7 @@ public sealed partial class GeneratePipeline
             cancellation.ThrowIfCancellationRequested();
             long began = Stopwatch.GetTimestamp();
             session.Evaluate(e);
+            if (coarse.Plan.Evaluations[e].Evaluates) NetworkEvaluations += session.Images;
             report?.Invoke(new GenerateProgress(start.FirstImage, session.Images, request.Count, e + 1, coarse.Evaluations, Stopwatch.GetElapsedTime(began)));
         }
 

@@ -49,7 +49,7 @@ public sealed partial class GeneratePipeline
 
     private LatentPreview? Previews(GenerateRequest request) => request.Preview is { } wanted ? LatentPreview.Of(wanted, Model, device, firstStage, Budget(request)) : null;
 
-    private SecondPass? Second(GenerateRequest request, bool guided, MemoryBudget budget)
+    private SecondPass? Second(GenerateRequest request, SamplerPlan sampler, MemoryBudget budget)
     {
         if (request.Hires is not { } hires) return null;
         var (height, width) = HiresSize(request);
@@ -57,7 +57,7 @@ public sealed partial class GeneratePipeline
         {
             Hints = [.. request.Hints.Select(h => new SourceImage(width, height, h.Channels, ImageResize.Cover(h.Values, h.Height, h.Width, h.Channels, height, width, ResizeFilter.BilinearAntialias)))],
         };
-        return new SecondPass(SecondPlan(request), new Conditioning(this, enlarged, guided, height, width, condition, budget, note: null), height, width, hires.Upscaler);
+        return new SecondPass(SecondPlan(request), new Conditioning(this, enlarged, Shape(request, sampler, 1), height, width, condition, budget, note: null), height, width, hires.Upscaler);
     }
 
     // The two passes are one run to whoever watches.

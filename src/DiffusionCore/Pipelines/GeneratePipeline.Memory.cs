@@ -17,9 +17,9 @@ public sealed partial class GeneratePipeline
     /// <summary>What a request's network needs for this many images at once.</summary>
     internal PhaseNeeds DenoisingNeeds(GenerateRequest request, int images)
     {
-        var (height, width) = Size(request);
-        bool guided = Guided(request);
-        return sessions.Needs(new SessionKey(new SessionShape(images, height / Model.Factor, width / Model.Factor, guided) { Tokens = Tokens(request, guided) }, Plan(request), request.Shortcuts));
+        var plan = Plan(request);
+        var shape = Shape(request, plan, images);
+        return sessions.Needs(new SessionKey(shape with { Tokens = Tokens(request, shape.Guided) }, plan, request.Shortcuts));
     }
 
     private MemoryBudget Budget(GenerateRequest request)
@@ -34,7 +34,7 @@ public sealed partial class GeneratePipeline
     /// </summary>
     /// <returns>Images per pass: as many of <paramref name="batch"/> as fit with the network's weights in memory; where not even one does, as many as fit with its weights streamed.</returns>
     /// <exception cref="MemoryException">A phase does not fit: says the sizes.</exception>
-    private int Fit(GenerateRequest request, SamplerPlan sampler, bool guided, int height, int width, int batch, MemoryBudget budget)
+    private int Fit(GenerateRequest request, SamplerPlan sampler, int height, int width, int batch, MemoryBudget budget)
     {
         int h = height / Model.Factor, w = width / Model.Factor;
         if (text is not null) budget.Check(text.Needs(request.ClipSkip));
@@ -45,7 +45,8 @@ public sealed partial class GeneratePipeline
             firstStage.CheckDecoding(h, w, request.Tiled, budget);
         }
 
-        var shape = new SessionShape(Math.Min(batch, request.Count), h, w, guided) { Tokens = Tokens(request, guided) };
+        var shape = Shape(request, sampler, Math.Min(batch, request.Count));
+        shape = shape with { Tokens = Tokens(request, shape.Guided) };
         if (budget.FitsWhole(Needs(shape.Images))) return batch;
         bool whole = budget.FitsWhole(Needs(1));
         int fits = 1, tooMany = shape.Images + (whole ? 0 : 1);

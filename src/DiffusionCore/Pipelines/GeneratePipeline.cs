@@ -37,6 +37,9 @@ public sealed partial class GeneratePipeline : IDisposable
     /// <summary>Bytes of weights on the device, known after the first batch.</summary>
     public long WeightBytes => sessions.Weights.Bytes + (text?.Bytes ?? 0) + (condition?.Bytes ?? 0) + (firstStage?.Bytes ?? 0);
 
+    /// <summary>Evaluations of the denoiser, summed over the images, since this pipeline began; both branches of guidance count as one.</summary>
+    public long NetworkEvaluations { get; private set; }
+
     /// <summary>What a request said that has no effect or was cut; set by <see cref="Generate"/>.</summary>
     public Action<string>? Note { get; set; }
 
@@ -48,15 +51,14 @@ public sealed partial class GeneratePipeline : IDisposable
     {
         var sampler = Plan(request);
         var (height, width) = Size(request);
-        bool guided = Guided(request);
         int batch = request.Batch > 0 ? request.Batch : firstStage is null ? DefaultPixelBatch : DefaultLatentBatch;
         if (sampler.Adaptive is not null) batch = 1;                       // its steps follow the error of one image
         var budget = Budget(request);
         var coarse = Coarse(request);
-        batch = Fit(request, sampler, guided, height, width, batch, budget);
-        var conditions = new Conditioning(this, request, guided, height, width, condition, budget, Note);
+        batch = Fit(request, sampler, height, width, batch, budget);
+        var conditions = new Conditioning(this, request, Shape(request, sampler, batch), height, width, condition, budget, Note);
         condition?.Release();
-        var second = Second(request, guided, budget);
+        var second = Second(request, sampler, budget);
         using var preview = Previews(request);
         text?.Release();                // the encoders are a tenth of the weights and are not needed again until another prompt comes
         float[]? latent = request.Init is null || Model.ConditionKind == ConditionKind.MaskedImage ? null : Latent(conditions.Init!, height, width, budget);
@@ -70,7 +72,7 @@ public sealed partial class GeneratePipeline : IDisposable
             {
                 Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation, Guidance = request.Guidance,
                 Conditioning = conditions.For(labels, first), Latents = Repeated(latent, images),
-                Mask = Model.Text is { Inpaints: true } || Model.ConditionKind == ConditionKind.MaskedImage ? null : Repeated(conditions.LatentMask, images),
+                Mask = (Model.Text is { Inpaints: true } && !Fills(sampler)) || Model.ConditionKind == ConditionKind.MaskedImage ? null : Repeated(conditions.LatentMask, images),
             };
             var shape = conditions.Shape(images);
             float[] latents;                    // of its own: decoding may take the session's memory
@@ -107,7 +109,7 @@ public sealed partial class GeneratePipeline : IDisposable
         RequestCheck.Run(Model, request);
         Size(request);
         var options = request.Options;
-        if (request.Init is not null && Model.ConditionKind != ConditionKind.MaskedImage)
+        if (request.Init is not null && Model.ConditionKind != ConditionKind.MaskedImage && !Fills(request.Sampler))
         {
             int steps = options.Timesteps?.Length ?? options.Sigmas?.Length - 1 ?? options.Steps, kept = Math.Min((int)(steps * request.Strength), steps);
             if (kept < 1) throw new UsageException(FormattableString.Invariant($"strength {request.Strength} of {steps} steps leaves none to take; use more of either"));
@@ -128,16 +130,30 @@ public sealed partial class GeneratePipeline : IDisposable
 
     private SamplerPlan Planned(GenerateRequest request, SamplerOptions options)
     {
-        var plan = OwnPlan(options, request) ?? Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
-        return request.GuidanceInterval is null ? plan : new GuidanceOptions { Scale = request.Guidance, Interval = request.GuidanceInterval }.Apply(plan);
+        var plan = OwnPlan(options, request);
+        if (plan is null)
+        {
+            Sampler.CheckFits(Model.Scheduler, request.Sampler);
+            plan = Sampler.Plan(Model.Scheduler, options, request.Sampler, request.Schedule);
+        }
+
+        if (request.Forms.Perturbed is { } own && (Model.Own is not null || Model.GuidesItself)) throw new UsageException($"{own.Name}: {Model.Name} is guided as its authors do; leave it out");
+        if (request.Forms.Perturbed is { } third && !request.Shortcuts.None) throw new UsageException($"{third.Name}: a perturbed branch and shortcuts exclude each other; leave one of them out");
+        if (request.Preview is not null && request.State != DType.F32) throw new UsageException("preview: it looks at latents in f32; use --state f32");
+        if (Fills(plan) && (request.Init is null || request.Mask is null)) throw new UsageException($"sampler {plan.Name} fills the missing part of an image: it needs an image and a mask; give --init and --mask");
+        var guidance = request.AllGuidance;
+        guidance.Check();
+        bool guided = Guided(request, plan), formed = guidance.Rescale > 0 || guidance.Projected is not null;
+        if (formed && !guided) throw new UsageException($"guidance: {(guidance.Rescale > 0 ? "rescaling needs" : "apg needs")} both branches; give a --guidance {(Model.TakesText ? "above" : "other than")} 1 and what it leads towards");
+        return guidance.IsPlain ? plan : guidance.Apply(plan);
     }
 
     /// <summary>The session that a request's batches of this many images run in; for profiling and tests.</summary>
     public DenoiseSession Session(GenerateRequest request, int images)
     {
-        var (height, width) = Size(request);
-        var shape = new SessionShape(images, height / Model.Factor, width / Model.Factor, Guided(request)) { Tokens = Model.Condition?.Length ?? (Model.TextEncoders.Count > 0 ? Model.TextEncoders[0].Tokenizer.MaximumLength : 0) };
-        return sessions.Get(new SessionKey(shape, Plan(request), request.Shortcuts), Budget(request));
+        var plan = Plan(request);
+        var shape = Shape(request, plan, images) with { Tokens = Model.Condition?.Length ?? (Model.TextEncoders.Count > 0 ? Model.TextEncoders[0].Tokenizer.MaximumLength : 0) };
+        return sessions.Get(new SessionKey(shape, plan, request.Shortcuts), Budget(request));
     }
 
     public void Dispose()
@@ -148,10 +164,10 @@ public sealed partial class GeneratePipeline : IDisposable
         firstStage?.Dispose();
     }
 
-    /// <summary>Whether both branches of guidance are evaluated.</summary>
-    public bool Guided(GenerateRequest request) => Model.Own is LatentSampling ? request.Guidance != 1 && Conditioned(request) : Model.GuidesItself ? request.Guidance != 1 : Model.Text is { } t
-        ? request.Guidance > 1 && t.Config.TimeConditionChannels == 0
-        : request.Classes.Count > 0 && request.Guidance != 1;
+    /// <summary>Whether both branches of guidance are evaluated. Samplers that put them together themselves (CFG++) work with scales below 1 too.</summary>
+    public bool Guided(GenerateRequest request, SamplerPlan plan) => Model.Own is LatentSampling ? request.AllGuidance.AnyScale(w => w != 1) && Conditioned(request) : Model.GuidesItself ? request.AllGuidance.AnyScale(w => w != 1) : Model.Text is { } t
+        ? request.AllGuidance.AnyScale(w => plan.CombinesBranches ? w != 1 : w > 1) && t.Config.TimeConditionChannels == 0
+        : request.Classes.Count > 0 && request.AllGuidance.AnyScale(w => w != 1);
 
     /// <summary>Height and width of a request's images, in pixels.</summary>
     /// <exception cref="UsageException">A size that the network cannot make.</exception>
@@ -203,6 +219,7 @@ public sealed partial class GeneratePipeline : IDisposable
             bool ends = next is null || next.Step != sampler.Evaluations[e].Step;
             session.KeepsDenoised = ends && preview is not null && preview.IsDue(sampler.Evaluations[e].Step + 1);
             session.Evaluate(e);
+            if (sampler.Evaluations[e].Evaluates) NetworkEvaluations += session.Images;
             if (ends) session.KeepUnmasked(next);
             if (session.KeepsDenoised) preview!.Show(session, first, sampler.Evaluations[e].Step + 1, sampler.Evaluations[^1].Step + 1, cancellation);
             if (ends) Observer?.Invoke(new LatentState(first, stage, sampler.Evaluations[e].Step, false), session.Download());
@@ -213,7 +230,7 @@ public sealed partial class GeneratePipeline : IDisposable
     }
 
     // How many evaluations there will be is known at the end only.
-    private static void RunAdaptive(DenoiseSession session, GenerateRequest request, int first, Action<GenerateProgress>? report, LatentPreview? preview, CancellationToken cancellation)
+    private void RunAdaptive(DenoiseSession session, GenerateRequest request, int first, Action<GenerateProgress>? report, LatentPreview? preview, CancellationToken cancellation)
     {
         int done = 0;
         var took = TimeSpan.Zero;
@@ -225,11 +242,23 @@ public sealed partial class GeneratePipeline : IDisposable
             if (session.Next() is not { } e) break;
             if (!e.Evaluates) continue;
             took = Stopwatch.GetElapsedTime(start);
+            NetworkEvaluations += session.Images;
             if (session.KeepsDenoised) preview!.Show(session, first, done + 1, null, cancellation);
             report?.Invoke(new GenerateProgress(first, session.Images, request.Count, ++done, done + 1, took));
         }
 
         report?.Invoke(new GenerateProgress(first, session.Images, request.Count, done, done, took));
+    }
+
+    // Samplers that fill the missing part of an image start from noise, whatever the strength.
+    private static bool Fills(SamplerPlan plan) => plan.Evaluations.Any(e => e.Known is not null);
+
+    private bool Fills(string? sampler) => Sampler.FillsImages(sampler ?? Model.Scheduler.ClassName);
+
+    private SessionShape Shape(GenerateRequest request, SamplerPlan plan, int images)
+    {
+        var (height, width) = Size(request);
+        return new SessionShape(images, height / Model.Factor, width / Model.Factor, Guided(request, plan)) { Perturbed = request.Forms.Perturbed, State = request.State };
     }
 
     private static float[]? Repeated(float[]? one, int images)

@@ -1,3 +1,4 @@
+using DiffusionCore.Guidance;
 using DiffusionCore.Noise;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
@@ -78,6 +79,15 @@ public sealed record GenerateRequest
 
     /// <summary>Noise levels (sigma) between which guidance is on; null for all.</summary>
     public (double Low, double High)? GuidanceInterval { get; init; }
+
+    /// <summary>Guidance beyond one scale: by step, rescaled, projected, perturbed, with thresholds. Its scale and interval are those above.</summary>
+    public GuidanceOptions Forms { get; init; } = new();
+
+    /// <summary>All of guidance together.</summary>
+    public GuidanceOptions AllGuidance => Forms with { Scale = Guidance, Interval = GuidanceInterval };
+
+    /// <summary>Type of the latents between steps: F32, or F64 on the CPU.</summary>
+    public DType State { get; init; } = DType.F32;
 
     /// <summary>Null for the size that the network was trained at.</summary>
     public int? Width { get; init; }

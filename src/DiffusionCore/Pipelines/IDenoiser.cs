@@ -1,3 +1,4 @@
+using DiffusionCore.Guidance;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Pipelines;
@@ -9,8 +10,17 @@ public readonly record struct SessionShape(int Images, int Height, int Width, bo
     /// <summary>Tokens of the text; 0 where there is none.</summary>
     public int Tokens { get; init; }
 
+    /// <summary>Type of the latents between steps: F32, or F64 on the CPU. The network works in F32.</summary>
+    public DType State { get; init; } = DType.F32;
+
+    /// <summary>A third view of every latent, behind the others, through perturbed layers; null where there is none.</summary>
+    public PerturbedGuidance? Perturbed { get; init; }
+
+    /// <summary>How often the network sees every latent.</summary>
+    public int Branches => (Guided ? 2 : 1) + (Perturbed is null ? 0 : 1);
+
     /// <summary>Latents that the network evaluates at once.</summary>
-    public int Rows => Guided ? 2 * Images : Images;
+    public int Rows => Branches * Images;
 }
 
 /// <summary>

@@ -49,7 +49,7 @@ internal static class RequestCheck
     {
         if (request.Classes.Count > 0 && model.Classes is null) throw new UsageException($"class: {model.Name} is not conditioned on classes");
         if (request.Classes.Count == 0 && model.Classes is { NullClass: null }) throw new UsageException($"class: {model.Name} was trained without a null class; give --class, one of {string.Join(", ", model.Classes.Names)}");
-        if (request.Classes.Count > 0 && request.Guidance != 1 && model.Classes!.NullClass is null) throw new UsageException($"guidance: {model.Name} was trained without a null class, so there is nothing to guide away from; use --guidance 1");
+        if (request.Classes.Count > 0 && request.AllGuidance.AnyScale(w => w != 1) && model.Classes!.NullClass is null) throw new UsageException($"guidance: {model.Name} was trained without a null class, so there is nothing to guide away from; use --guidance 1");
     }
 
     private static void Text(ModelFolder model, GenerateRequest request)

@@ -1,3 +1,4 @@
+using DiffusionCore.Guidance;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Samplers;
@@ -69,6 +70,9 @@ public sealed record Evaluation
 
     /// <summary>The guidance scale of this evaluation is Factor * scale + Offset; (0, 0) reads the unconditional branch alone. Null for the scale itself.</summary>
     public GuidanceRule? Guidance { get; init; }
+
+    /// <summary>How far this evaluation is led away from the perturbed branch; null for the plan's own scale, where it has one.</summary>
+    public double? PerturbedScale { get; init; }
 
     /// <summary>
     /// The noise is the increment of one Brownian path between these noise levels, over the root of their distance; null for noise of its own.
@@ -155,6 +159,12 @@ public sealed record SamplerPlan
 
     /// <summary>Whether the run needs the network's unconditional answer whatever the guidance scale.</summary>
     public bool NeedsUnconditional { get; init; }
+
+    /// <summary>Whether the run's own updates put both branches of guidance together, each in its place (CFG++).</summary>
+    public bool CombinesBranches { get; init; }
+
+    /// <summary>How the branches of guidance are put together beyond u + w(c - u); null for that.</summary>
+    public GuidanceForm? Form { get; init; }
 
     public bool Clips => ThresholdRatio > 0 || !double.IsPositiveInfinity(Clip);
 

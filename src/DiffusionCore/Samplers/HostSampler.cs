@@ -1,3 +1,4 @@
+using DiffusionCore.Guidance;
 using DiffusionCore.Runtime;
 
 namespace DiffusionCore.Samplers;
@@ -13,27 +14,34 @@ public static class HostSampler
     /// <param name="noise">Called once per evaluation that draws noise; fills its argument.</param>
     /// <param name="path">Called in place of <paramref name="noise"/> where the noise belongs to an interval of a Brownian path (from, to, z).</param>
     /// <param name="unconditional">The other branch of guidance, u + guidance*(network - u); null where there is none.</param>
+    /// <param name="perturbed">The third branch, for plans that are led away from it.</param>
     /// <param name="images">Images in x; a dynamic threshold belongs to one image.</param>
     /// <param name="after">Called after each update with the evaluation and the new latents.</param>
     /// <param name="known">The image of which a part is given, for plans that say Known.</param>
     /// <param name="mask">1 where it is given, 0 where not.</param>
     public static double[] Run(
         SamplerPlan plan, double[] x, Func<double[], double, double[]> network, Action<double[]>? noise = null, int images = 1, Action<Evaluation, double[]>? after = null,
-        Action<double, double, double[]>? path = null, double[]? known = null, double[]? mask = null, Func<double[], double, double[]>? unconditional = null, double guidance = 1)
+        Action<double, double, double[]>? path = null, double[]? known = null, double[]? mask = null, Func<double[], double, double[]>? unconditional = null, double guidance = 1,
+        Func<double[], double, double[]>? perturbed = null)
     {
         x = (double[])x.Clone();
         int elements = x.Length / images;
         var slots = new double[plan.Slots][];
         var z = new double[x.Length];
         double[] conditional = [];
-        double[]? other = null;
+        double[]? other = null, third = null;
+        var running = new double[plan.Form?.Projected is null ? 0 : x.Length];
         var run = plan.Start();
         for (var e = run.Next(double.NaN); e is not null; e = run.Next(Measured(e, x, slots)))
         {
             double[] input = Array.ConvertAll(x, v => e.InputScale * v);
-            if (e.Evaluates) (conditional, other) = (network(input, e.Time), unconditional?.Invoke(input, e.Time));
-            double[] output = !e.Evaluates && !e.Rereads ? new double[x.Length] : other is null ? conditional : Guided(conditional, other, e.Guidance?.Of(guidance) ?? guidance);
+            if (e.Evaluates) (conditional, other, third) = (network(input, e.Time), unconditional?.Invoke(input, e.Time), perturbed?.Invoke(input, e.Time));
+            double[] output = !e.Evaluates && !e.Rereads ? new double[x.Length] : conditional;
             double[] m = Half(output, x.Length, elements, 0), variance = Half(output, x.Length, elements, 1);
+            double[]? u = other is null ? null : Half(other, x.Length, elements, 0), p = third is null ? null : Half(third, x.Length, elements, 0);
+            double scale = e.Guidance?.Of(guidance) ?? guidance, away = plan.Form?.Perturbed is { } f ? e.PerturbedScale ?? f.Scale : 0;
+            bool projects = plan.Form?.Projected is not null && u is not null && scale != 1 && (e.Evaluates || e.Rereads);
+            if (!projects && (e.Evaluates || e.Rereads)) m = Guided(plan.Form, m, u, p, scale, away, images);
             var numbers = e.Evaluates || e.Rereads ? e.Reading ?? StepNumbers.Of(plan.Prediction, e.Alpha, e.Sigma) : default;
             var denoised = new double[x.Length];
             var epsilon = new double[x.Length];
@@ -43,6 +51,7 @@ public static class HostSampler
                 epsilon[i] = numbers.A1 * x[i] + numbers.B1 * m[i];
             }
 
+            if (projects) Project(plan.Form!.Projected!, numbers, x, m, u!, scale, images, running, denoised, epsilon);
             for (int image = 0; image < images && (e.Evaluates || e.Rereads); image++) Clip(plan, denoised.AsSpan(image * elements, elements));
             if (plan.ClipRederivesEpsilon && plan.Clips)
             {
@@ -71,7 +80,34 @@ public static class HostSampler
         return x;
     }
 
-    private static double[] Guided(double[] conditional, double[] unconditional, double scale) => [.. conditional.Select((c, i) => unconditional[i] + scale * (c - unconditional[i]))];
+    // u + w(c - u) + s(c - p), rescaled; each image by itself.
+    private static double[] Guided(GuidanceForm? form, double[] conditional, double[]? unconditional, double[]? perturbed, double scale, double away, int images)
+    {
+        if (unconditional is null && (perturbed is null || away == 0)) return conditional;
+        var guided = (double[])conditional.Clone();
+        if (unconditional is not null) GuidanceMath.Plain(conditional, unconditional, scale, guided);
+        for (int i = 0; perturbed is not null && i < guided.Length; i++) guided[i] += away * (conditional[i] - perturbed[i]);
+        if (form is null || form.Rescale == 0 || unconditional is null) return guided;
+        int elements = guided.Length / images;
+        for (int image = 0; image < images; image++)
+        {
+            var one = guided.AsSpan(image * elements, elements);
+            double factor = GuidanceMath.RescaleFactor(Moments.Of(conditional.AsSpan(image * elements, elements)), Moments.Of(one), form.Rescale);
+            foreach (ref double v in one) v *= factor;
+        }
+
+        return guided;
+    }
+
+    // Projected guidance on the denoised estimates of both branches; eps follows.
+    private static void Project(ProjectedGuidance form, StepNumbers numbers, double[] x, double[] conditional, double[] unconditional, double scale, int images, double[] running, double[] denoised, double[] epsilon)
+    {
+        int elements = x.Length / images;
+        double[] c = [.. x.Select((v, i) => numbers.A0 * v + numbers.B0 * conditional[i])], u = [.. x.Select((v, i) => numbers.A0 * v + numbers.B0 * unconditional[i])];
+        for (int first = 0; first < x.Length; first += elements)
+            form.Guide(c.AsSpan(first, elements), u.AsSpan(first, elements), scale, running.AsSpan(first, elements), denoised.AsSpan(first, elements));
+        for (int i = 0; i < x.Length; i++) epsilon[i] = numbers.P * x[i] + numbers.Q * denoised[i];
+    }
 
     private static double Measured(Evaluation e, double[] x, double[][] slots) =>
         e.Measure is { } m ? m.Of<double>(x, slots[m.Slot], slots[m.Reference]) : double.NaN;

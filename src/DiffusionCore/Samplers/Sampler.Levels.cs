@@ -45,7 +45,7 @@ public static partial class Sampler
         if (schedule.Length > 0 && (options.Timesteps ?? options.Sigmas) is not null) throw new UsageException($"schedule '{schedule}' and an explicit list of steps exclude each other");
         options.Check(config);
         var k = options.Levels ?? new KOptions();
-        k = k with { Eta = k.Eta ?? options.Eta };
+        k = k with { Eta = k.Eta ?? options.Eta, Order = options.SolverOrder ?? k.Order };
         if (options.Churn > 0) k = k with { Churn = options.Churn, ChurnMinimum = options.ChurnMinimum, ChurnMaximum = options.ChurnMaximum, NoiseScale = options.ChurnNoise };
         var (levels, deviation) = Levels(config, options, found.Name, schedule);
         var plan = KSampler.Plan(found.Name, levels, k) with { InitialSigma = deviation };

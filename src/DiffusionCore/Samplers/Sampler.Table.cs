@@ -71,6 +71,31 @@ public static partial class Sampler
         return (row, config);
     }
 
+    // Samplers of one family of models: how their levels or predictions differ from those of the betas.
+    private static readonly (string[] Classes, string Family)[] Families =
+    [
+        (FlowClasses, "rectified flow"),
+        (EdmClasses, "preconditioned networks (EDM)"),
+        ([ConsistencyModel.Class], "consistency models"),
+        ([Ipndm.Class], "networks that predict v and are told a time from 0 to 1"),
+        ([ScoreSdeVe.Class], "score networks"),
+    ];
+
+    /// <summary>Whether a name stands for a sampler that fills the missing part of an image.</summary>
+    public static bool FillsImages(string name) => Knows(name) && Find(name).Row.Class == RePaint.Class;
+
+    /// <summary>Checks that a sampler named for a model belongs to its family.</summary>
+    /// <param name="name">Null for the model's own.</param>
+    /// <exception cref="UsageException">It does not.</exception>
+    public static void CheckFits(SchedulerConfig config, string? name)
+    {
+        if (name is null || !Knows(name)) return;
+        var row = Find(name).Row;
+        var (classes, family) = Array.Find(Families, f => f.Classes.Contains(row.Class));
+        if (classes is null || classes.Contains(config.ClassName)) return;
+        throw new UsageException($"sampler {row.Name} is for {family}; this model's scheduler is {config.ClassName}, whose noise levels and predictions are others: use one of {string.Join(", ", Table.Where(r => !Array.Exists(Families, f => f.Classes.Contains(r.Class)) && r.Class != RePaint.Class).Select(r => r.Name))}");
+    }
+
     private static Row Stand(Row row, string family, params (string For, string Use)[] pairs)
     {
         var pair = Array.Find(pairs, p => p.For == row.Class);

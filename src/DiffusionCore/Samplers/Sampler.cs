@@ -19,6 +19,7 @@ public static partial class Sampler
     /// <exception cref="ModelFileException">The configuration asks for what this engine does not have.</exception>
     public static SamplerPlan Plan(SchedulerConfig config, SamplerOptions options, string? name = null, string? schedule = null)
     {
+        if (options.SnrShift is { } shift && shift != 1) return Shifted(config, options, name, schedule, shift);
         if (OnLevels(config, options, name, schedule) is { } levels) return levels;
         var (row, suffix) = name is not null ? Find(name) : (OfClass(config.ClassName) ?? throw config.Problem("_class_name", Unsupported(config.ClassName)), "");
         (row, config) = ForModel(row, config);
@@ -35,6 +36,7 @@ public static partial class Sampler
         if (options.Sigmas is not null && !row.TakesLevels) throw new UsageException($"sigmas: {row.Name} works on training steps; give timesteps");
         if (options.Eta is > 0 && !row.TakesEta) throw new UsageException($"eta: {row.Name} has none; it belongs to {Those(r => r.TakesEta)}");
         if (options.Churn > 0 && !row.TakesChurn) throw new UsageException($"churn: {row.Name} has none; it belongs to {Those(r => r.TakesChurn)}");
+        if (options.SolverOrder is { } order) (config, options) = Ordered(row, config, options, order);
         options.Check(config);
         var plan = row.Plan(config, options);
         Check(plan);

@@ -58,6 +58,15 @@ public sealed record SamplerOptions
     /// <summary>Karras and polyexponential schedules of noise levels: their exponent; null for 7 and 1.</summary>
     public double? Rho { get; init; }
 
+    /// <summary>Order of a multistep solver that has one to choose, in place of the configuration's; null for that.</summary>
+    public int? SolverOrder { get; init; }
+
+    /// <summary>
+    /// Shift of the noise levels, sigma' = shift*sigma, so the log-SNR of each by -2 ln(shift), as for images of another size (Hoogeboom et al. 2023). Levels beyond the
+    /// model's largest and least stop there. Null and 1 for none.
+    /// </summary>
+    public double? SnrShift { get; init; }
+
     /// <summary>RePaint: steps that each jump goes back.</summary>
     public int JumpLength { get; init; } = 10;
 

@@ -12,7 +12,9 @@ public sealed partial record SchedulerConfig
     /// <exception cref="ModelFileException">A field is of the wrong type, out of range or unknown.</exception>
     public static SchedulerConfig Read(ConfigFile f)
     {
-        string name = f.GetWord("_class_name", null, Classes);
+        string name = f.GetString("_class_name", null);
+        if (!Classes.Contains(name))
+            throw new ModelFileException(f.Path, "_class_name", $"'{name}' is not supported{(Suggestion.Nearest(name, Classes) is { } near ? $"; did you mean '{near}'? Known" : "; known")}: {string.Join(", ", Classes)}");
         double[]? trained = f.GetOptionalDoubles("trained_betas");
         for (int i = 0; i < trained?.Length; i++) Between0And1(f, $"trained_betas[{i}]", trained[i]);
         var config = Solvers(f, Noise(f, name) with { TrainedBetas = trained });

@@ -18,6 +18,10 @@ public unsafe class SamplerStepTests
         Variance = 64,
         Outputs = 128,
         InPlace = 256,
+        Perturbed = 512,
+        Rescale = 1024,
+        Projected = 2048,
+        Momentum = 4096,
     }
 
     public static TheoryData<int, int, Parts> Cases => new()
@@ -31,6 +35,12 @@ public unsafe class SamplerStepTests
         { 2, 4 * 1111, Parts.Variance | Parts.Noise },
         { 2, 3 * 1400, Parts.Variance | Parts.Noise | Parts.Guided | Parts.Clip | Parts.Rederive },
         { 2, 1 * 37, Parts.Variance | Parts.Noise },
+        { 2, 4097, Parts.Guided | Parts.Perturbed },
+        { 2, 97, Parts.Perturbed | Parts.Outputs },
+        { 3, 4096 + 5, Parts.Guided | Parts.Rescale | Parts.Perturbed | Parts.Outputs },
+        { 2, 111, Parts.Guided | Parts.Projected | Parts.Outputs },
+        { 2, 4 * 1111, Parts.Guided | Parts.Projected | Parts.Momentum | Parts.Outputs | Parts.Variance | Parts.Noise },
+        { 3, 5003, Parts.Guided | Parts.Projected | Parts.Momentum | Parts.Clip | Parts.Rederive | Parts.InPlace },
         { 3, 5000, Parts.Guided | Parts.Threshold | Parts.History | Parts.Noise | Parts.Outputs | Parts.InPlace },
     };
 
@@ -42,6 +52,7 @@ public unsafe class SamplerStepTests
         Paths.AllAgree(f.Next, pool =>
         {
             if (parts.HasFlag(Parts.InPlace)) f.Sample.Span.CopyTo(f.Next.Span);
+            f.Before0.Span.CopyTo(f.Running.Span);
             SamplerStep.Run(pool, f.Arguments());
         });
 
@@ -49,6 +60,7 @@ public unsafe class SamplerStepTests
         {
             var (x, denoised, epsilon, next) = f.Exact(i);
             Close(next, f.Next.P[i], "next", i);
+            if (parts.HasFlag(Parts.Momentum)) Close(f.Difference(i), f.Running.P[i], "running", i);
             if (!parts.HasFlag(Parts.Outputs)) continue;
             Close(denoised, f.Denoised.P[i], "denoised", i);
             Close(epsilon, f.Epsilon.P[i], "eps", i);
@@ -84,6 +96,53 @@ public unsafe class SamplerStepTests
         Assert.True(f.Next.Span.SequenceEqual(f.Model.Span[..50]));
     }
 
+    [Theory]
+    [InlineData(1, 97, false)]
+    [InlineData(3, 4096 + 17, false)]
+    [InlineData(2, 9001, true)]
+    public void Factors_of_guidance_are_those_of_the_formulas(int images, int elements, bool projects)
+    {
+        var random = new Random(3);
+        int n = images * elements;
+        using FloatBuffer x = FloatBuffer.Normal(random, n), c = FloatBuffer.Normal(random, n), u = FloatBuffer.Normal(random, n), p = FloatBuffer.Normal(random, n), r = FloatBuffer.Normal(random, n);
+        for (int i = 0; i < n; i++) c.P[i] += 30;                          // a mean that dwarfs the deviation
+        var a = new GuidanceFactors.Arguments
+        {
+            Model = c.P, Unconditional = u.P, Perturbed = p.P, Sample = x.P, Running = r.P, Projects = projects, Images = images, Elements = elements, Guidance = 4, PerturbedScale = 1.5, A0 = 1.2, B0 = -0.7,
+            Rescale = 0.7, Threshold = 20, Momentum = -0.5, Parallel = 0.3,
+        };
+        double[] scratch = new double[GuidanceFactors.Scratch(images, elements)], found = new double[2 * images], again = new double[2 * images];
+        foreach (int threads in (int[])[1, 3])
+        {
+            using var pool = new WorkerPool(threads);
+            fixed (double* s = scratch, f = threads == 1 ? found : again) GuidanceFactors.Run(pool, a, s, f);
+        }
+
+        Assert.Equal(found, again);
+        for (int image = 0; image < images; image++)
+        {
+            var all = Enumerable.Range(image * elements, elements).ToArray();
+            if (projects)
+            {
+                double[] d = [.. all.Select(i => -0.7 * ((double)c.P[i] - u.P[i]) - 0.5 * r.P[i])], e = [.. all.Select(i => 1.2 * x.P[i] - 0.7 * c.P[i])];
+                double shrink = Math.Min(1, 20 / Math.Sqrt(d.Sum(v => v * v))), along = d.Zip(e, (p, q) => p * q).Sum() / e.Sum(v => v * v);
+                Assert.Equal(1 + 3 * shrink * (0.3 - 1) * along, found[2 * image], 1e-10);
+                Assert.Equal(3 * shrink, found[2 * image + 1], 1e-10);
+            }
+            else
+            {
+                double[] m = [.. all.Select(i => u.P[i] + 4 * ((double)c.P[i] - u.P[i]) + 1.5 * ((double)c.P[i] - p.P[i]))];
+                Assert.Equal(0.7 * Deviation([.. all.Select(i => (double)c.P[i])]) / Deviation(m) + 0.3, found[2 * image], 1e-9);
+            }
+        }
+
+        static double Deviation(double[] v)
+        {
+            double mean = v.Average();
+            return Math.Sqrt(v.Sum(a => (a - mean) * (a - mean)));
+        }
+    }
+
     private static void Close(double exact, float found, string what, int at)
     {
         // A dozen roundings of numbers of this size; guidance of 7.5 magnifies the model's share.
@@ -98,7 +157,8 @@ public unsafe class SamplerStepTests
         private readonly int images;
         private readonly Parts parts;
         private readonly int channels;
-        private readonly FloatBuffer unconditional, h1, h2, h3, noise, threshold;
+        private const float Away = 1.5f, Momentum = -0.6f;
+        private readonly FloatBuffer unconditional, h1, h2, h3, noise, threshold, perturbed, factors;
 
         public Fixture(int images, int elements, Parts parts, int seed)
         {
@@ -116,6 +176,10 @@ public unsafe class SamplerStepTests
             noise = FloatBuffer.Normal(random, n);
             threshold = new FloatBuffer(images);
             for (int i = 0; i < images; i++) threshold.P[i] = 1.1f + 0.3f * i;
+            perturbed = FloatBuffer.Normal(random, outputs);
+            factors = FloatBuffer.Normal(random, 2 * images);
+            Before0 = FloatBuffer.Normal(random, n);
+            Running = new FloatBuffer(n);
             Next = new FloatBuffer(n);
             Denoised = new FloatBuffer(n);
             Epsilon = new FloatBuffer(n);
@@ -136,6 +200,11 @@ public unsafe class SamplerStepTests
 
         public FloatBuffer Before { get; }
 
+        /// <summary>The running difference after a step, and what it is before.</summary>
+        public FloatBuffer Running { get; }
+
+        public FloatBuffer Before0 { get; }
+
         /// <summary>The whole batch, or one image of it.</summary>
         public SamplerStep.Arguments Arguments(int image = -1)
         {
@@ -151,8 +220,17 @@ public unsafe class SamplerStepTests
                 Noise = parts.HasFlag(Parts.Noise) ? noise.P + at : null,
                 DenoisedOut = parts.HasFlag(Parts.Outputs) ? Denoised.P + at : null, EpsilonOut = parts.HasFlag(Parts.Outputs) ? Epsilon.P + at : null,
                 SampleOut = parts.HasFlag(Parts.Outputs) ? Before.P + at : null,
+                Perturbed = parts.HasFlag(Parts.Perturbed) ? perturbed.P + model : null, PerturbedScale = Away, Projects = parts.HasFlag(Parts.Projected),
+                Factors = parts.HasFlag(Parts.Projected) || parts.HasFlag(Parts.Rescale) ? factors.P + 2 * Math.Max(0, image) : null,
+                Running = parts.HasFlag(Parts.Momentum) ? Running.P + at : null, KeepsRunning = parts.HasFlag(Parts.Momentum), Momentum = Momentum,
                 VarianceChannels = channels, VarianceMinLog = MinLog, VarianceMaxLog = MaxLog,
             };
+        }
+
+        public double Difference(int i)
+        {
+            int at = channels > 0 ? i / channels * 2 * channels + i % channels : i;
+            return (double)B0 * ((double)Model.P[at] - unconditional.P[at]) + (parts.HasFlag(Parts.Momentum) ? (double)Momentum * Before0.P[i] : 0);
         }
 
         public (double X, double Denoised, double Epsilon, double Next) Exact(int i)
@@ -160,7 +238,15 @@ public unsafe class SamplerStepTests
             int image = i / Elements, at = channels > 0 ? i / channels * 2 * channels + i % channels : i;
             double x = Sample.P[i], m = Model.P[at];
             if (parts.HasFlag(Parts.Guided)) m = unconditional.P[at] + Guidance * (m - unconditional.P[at]);
+            if (parts.HasFlag(Parts.Perturbed)) m += Away * ((double)Model.P[at] - perturbed.P[at]);
+            if (parts.HasFlag(Parts.Rescale)) m *= factors.P[2 * image];
             double x0 = (double)A0 * x + (double)B0 * m, eps = (double)A1 * x + (double)B1 * m, s = threshold.P[image];
+            if (parts.HasFlag(Parts.Projected))
+            {
+                x0 = factors.P[2 * image] * ((double)A0 * x + (double)B0 * Model.P[at]) + factors.P[2 * image + 1] * Difference(i);
+                eps = (double)P * x + (double)Q * x0;
+            }
+
             if (parts.HasFlag(Parts.Threshold)) x0 = Math.Clamp(x0, -s, s) / s;
             else if (parts.HasFlag(Parts.Clip)) x0 = Math.Clamp(x0, -Clip, Clip);
             if (parts.HasFlag(Parts.Rederive)) eps = (double)P * x + (double)Q * x0;
@@ -173,7 +259,7 @@ public unsafe class SamplerStepTests
 
         public void Dispose()
         {
-            foreach (var b in new[] { Sample, Model, unconditional, h1, h2, h3, noise, threshold, Next, Denoised, Epsilon, Before }) b.Dispose();
+            foreach (var b in new[] { Sample, Model, unconditional, h1, h2, h3, noise, threshold, perturbed, factors, Before0, Running, Next, Denoised, Epsilon, Before }) b.Dispose();
         }
     }
 }

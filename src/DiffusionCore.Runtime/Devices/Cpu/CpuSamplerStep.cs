@@ -1,13 +1,21 @@
+using System.Numerics;
+
 namespace DiffusionCore.Runtime;
 
 /// <summary>Binds the fused sampler step to host memory: turns the double coefficients into the kernel's.</summary>
 internal static unsafe class CpuSamplerStep
 {
     [ThreadStatic]
-    private static float[]? thresholds;
+    private static float[]? thresholds, factors;
 
     public static void Run(WorkerPool pool, in SamplerStepArguments s)
     {
+        if (s.State == DType.F64)
+        {
+            CpuSamplerStepDouble.Run(pool, s);
+            return;
+        }
+
         var f = StepNumbers.Of(s);
         long half = (long)s.Images * s.Elements * (s.VarianceChannels > 0 ? 2 : 1);
         float* model = At(s.Model);
@@ -21,7 +29,29 @@ internal static unsafe class CpuSamplerStep
             Clip = (float)s.Clip, Rederive = s.ClipRederivesEpsilon,
             X = (float)s.X, D = (float)s.D, E = (float)s.E, H1 = (float)s.H1, H2 = (float)s.H2, H3 = (float)s.H3, N = (float)s.N,
             VarianceChannels = s.VarianceChannels, VarianceMinLog = (float)s.VarianceMinLog, VarianceMaxLog = (float)s.VarianceMaxLog,
+            Perturbed = s.Perturbed ? model + (s.Guided ? 2 : 1) * half : null, PerturbedScale = (float)s.PerturbedScale, Projects = s.Projected is not null,
+            Running = At(s.Running), Momentum = (float)(s.Projected?.Momentum ?? 0), KeepsRunning = s.Running is not null,
         };
+        if (CpuGuidance.Factors(pool, s, At(s.Sample), At(s.Running)) is { } wide)
+        {
+            if (factors is null || factors.Length < 2 * s.Images) factors = new float[2 * s.Images];
+            for (int i = 0; i < 2 * s.Images; i++) factors[i] = (float)wide[i];
+        }
+        else
+        {
+            factors ??= [];
+        }
+
+        fixed (float* given = factors)
+        {
+            if (s.Rescale > 0 || s.Projected is not null) a.Factors = given;
+            Reduced(pool, s, a);
+        }
+    }
+
+    // The update, after what else it needs to know of each image first.
+    private static void Reduced(WorkerPool pool, in SamplerStepArguments s, SamplerStep.Arguments a)
+    {
         if (s.LangevinRatio > 0)
         {
             Langevin(pool, s, a);
@@ -37,7 +67,9 @@ internal static unsafe class CpuSamplerStep
         // A quantile needs the denoised estimate first: one pass that writes it where the update will overwrite it.
         if (thresholds is null || thresholds.Length < s.Images) thresholds = new float[s.Images];
         var first = a;
-        first.Next = first.DenoisedOut != null ? first.DenoisedOut : throw new ArgumentException("thresholding needs DenoisedOut as work space", nameof(s));
+        float* work = s.Work is not null ? At(s.Work) : a.DenoisedOut;
+        first.Next = work != null ? work : throw new ArgumentException("thresholding needs Work or DenoisedOut as work space", nameof(s));
+        first.KeepsRunning = false;
         first.X = first.E = first.H1 = first.H2 = first.H3 = 0;
         first.D = 1;
         first.Noise = first.History1 = first.History2 = first.History3 = first.Known = first.Mask = null;
@@ -48,7 +80,7 @@ internal static unsafe class CpuSamplerStep
         {
             for (int i = 0; i < s.Images; i++)
             {
-                double quantile = AbsoluteQuantile(new Span<float>(a.DenoisedOut + (long)i * s.Elements, s.Elements), s.ThresholdRatio);
+                double quantile = AbsoluteQuantile(new Span<float>(work + (long)i * s.Elements, s.Elements), s.ThresholdRatio);
                 t[i] = (float)Math.Min(Math.Max(quantile, 1), s.ThresholdMaximum);
             }
 
@@ -60,7 +92,8 @@ internal static unsafe class CpuSamplerStep
     // The size of a Langevin step needs the norms first: one pass that writes eps, then one update per image with its own size.
     private static void Langevin(WorkerPool pool, in SamplerStepArguments s, SamplerStep.Arguments a)
     {
-        float* epsilon = a.DenoisedOut != null ? a.DenoisedOut : throw new ArgumentException("a Langevin step needs DenoisedOut as work space", nameof(s));
+        float* epsilon = s.Work is not null ? At(s.Work) : a.DenoisedOut;
+        if (epsilon == null) throw new ArgumentException("a Langevin step needs Work or DenoisedOut as work space", nameof(s));
         var first = a with { Next = epsilon, X = 0, D = 0, E = 1, History1 = null, History2 = null, History3 = null, Noise = null, Known = null, Mask = null, DenoisedOut = null, EpsilonOut = null, SampleOut = null };
         SamplerStep.Run(pool, first);
         double gradient = 0, noise = 0;
@@ -88,6 +121,10 @@ internal static unsafe class CpuSamplerStep
                 History1 = epsilon + at,
                 H1 = (float)(s.E * size),
                 E = 0,
+                Perturbed = null,
+                Factors = null,
+                Running = null,
+                KeepsRunning = false,
                 History2 = null,
                 History3 = null,
                 DenoisedOut = null,
@@ -112,32 +149,14 @@ internal static unsafe class CpuSamplerStep
     private static float* At(DeviceBuffer? buffer) => buffer is null ? null : ((CpuBuffer)buffer).Floats;
 
     // Sorts its argument; linear interpolation between neighbours.
-    private static double AbsoluteQuantile(Span<float> x, double ratio)
+    internal static double AbsoluteQuantile<T>(Span<T> x, double ratio)
+        where T : INumber<T>
     {
-        for (int i = 0; i < x.Length; i++) x[i] = MathF.Abs(x[i]);
+        for (int i = 0; i < x.Length; i++) x[i] = T.Abs(x[i]);
         x.Sort();
         double at = ratio * (x.Length - 1);
         int below = (int)at;
-        return below + 1 < x.Length ? x[below] + (at - below) * (x[below + 1] - x[below]) : x[below];
-    }
-}
-
-/// <summary>A prediction as four numbers: denoised = A0 x + B0 m, eps = A1 x + B1 m; and eps = P x + Q denoised.</summary>
-public readonly record struct StepNumbers(double A0, double B0, double A1, double B1, double P, double Q)
-{
-    /// <summary>As the update says, or for x = alpha*x0 + sigma*eps and what the network predicts.</summary>
-    public static StepNumbers Of(in SamplerStepArguments s) => s.Numbers ?? Of(s.Prediction, s.Alpha, s.Sigma);
-
-    public static StepNumbers Of(Prediction prediction, double alpha, double sigma)
-    {
-        double r = Math.Sqrt(alpha * alpha + sigma * sigma), p = 1 / sigma, q = -alpha / sigma;
-        return prediction switch
-        {
-            Prediction.Epsilon => new(1 / alpha, -sigma / alpha, 0, 1, p, q),
-            Prediction.Sample => new(0, 1, p, q, p, q),
-            Prediction.V => new(alpha / (r * r), -sigma / r, sigma / (r * r), alpha / r, p, q),
-            Prediction.Flow => new(1 / (alpha + sigma), -sigma / (alpha + sigma), 1 / (alpha + sigma), alpha / (alpha + sigma), p, q),
-            _ => throw new ArgumentOutOfRangeException(nameof(prediction), prediction, "unknown"),
-        };
+        double low = double.CreateTruncating(x[below]);
+        return below + 1 < x.Length ? low + (at - below) * double.CreateTruncating(x[below + 1] - x[below]) : low;
     }
 }

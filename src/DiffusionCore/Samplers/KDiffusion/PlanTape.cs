@@ -46,5 +46,6 @@ internal sealed class PlanTape(NoiseLevels levels)
     {
         Name = name, Prediction = levels.Prediction, Evaluations = evaluations, Steps = levels.Steps + levels.FirstStep, Slots = slots, Sigmas = levels.Sigmas,
         Timesteps = [.. evaluations.Where(e => e.Evaluates).Select(e => e.Time)], InitialSigma = levels.Maximum, ClipRederivesEpsilon = true, NeedsUnconditional = evaluations.Exists(e => e.Guidance is not null),
+        CombinesBranches = evaluations.Exists(e => e.Guidance is not null),
     };
 }
