@@ -56,6 +56,7 @@ internal static class GenerateCommand
         var solver = new SamplerCliOptions();
         var state = new Option<string>("--state") { Description = "Type of the latents between steps: f32, or f64 on the CPU", DefaultValueFactory = _ => "f32" };
         var shortcuts = new ShortcutCliOptions();
+        var lowResolution = new LowResolutionCliOptions();
         var eta = CliOptions.OptionalReal("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM (default 0); TCD: share of each step that is drawn anew (default 0.3)", 0, 1);
         var seed = new Option<string?>("--seed") { Description = "Seed of the first image; image i has seed+i. -1 or none: random, and said" };
         var noise = new Option<string>("--noise") { Description = "Whose random numbers: torch-cpu, torch-cuda:MULTIPROCESSORS,THREADS of the GPU, or nv", DefaultValueFactory = _ => "torch-cpu" };
@@ -79,6 +80,7 @@ internal static class GenerateCommand
             model, prompt, promptFile, negative, negativeFile, syntax, clipSkip, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, layout, lowRes, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, eta, state, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         shortcuts.AddTo(command);
+        lowResolution.AddTo(command);
         hires.AddTo(command);
         preview.AddTo(command);
         foreach (var option in guidance.All.Concat(solver.All)) command.Add(option);
@@ -99,7 +101,7 @@ internal static class GenerateCommand
             var objects = p.GetValue(layout) is { } layoutFile ? LayoutFile.Read(layoutFile) : null;
             bool guides = folder.TakesText || asked.Count > 0 || folder.GuidesItself || objects is not null;
             if (guidance.IsGiven(p) && !guides) CommandLine.Note("--guidance has no effect without --class");
-            double weight = folder.Own is { } own ? own.Guidance : folder.TakesText ? DefaultTextGuidance : folder.Classes?.NullClass is not null ? DefaultGuidance : 1;
+            double weight = folder.Own is { } own ? own.Guidance : folder.TakesText ? DefaultTextGuidance : folder.AskedClasses?.NullClass is not null ? DefaultGuidance : 1;
             var guided = guidance.Read(p, weight);
             int colours = folder.ImageChannels == 1 ? 1 : 3;
             double[]? levels = CliLists.Numbers(p.GetValue(sigmas), "--sigmas"), times = CliLists.Numbers(p.GetValue(timesteps), "--timesteps");
@@ -122,7 +124,7 @@ internal static class GenerateCommand
                 MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)), Shortcuts = shortcuts.Read(p),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
-            return Generate(folder, request, opened, begun, p.GetValue(output), preview.File(p), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
+            return Generate(folder, lowResolution.Read(p, request), opened, begun, p.GetValue(output), preview.File(p), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
         });
         return command;
     }
@@ -143,7 +145,7 @@ internal static class GenerateCommand
     internal static IReadOnlyList<int> Classes(ModelFolder folder, string? given)
     {
         if (given is null) return [];
-        if (folder.Classes is not { } names) throw new UsageException($"--class: {folder.Name} is not conditioned on classes");
+        if (folder.AskedClasses is not { } names) throw new UsageException($"--class: {folder.Name} is not conditioned on classes");
         if (given.Equals("all", StringComparison.OrdinalIgnoreCase)) return [.. Enumerable.Range(0, names.Names.Count).Where(i => i != names.NullClass)];
         return [.. given.Split(',', StringSplitOptions.TrimEntries).Select(names.Find)];
     }
@@ -226,7 +228,7 @@ internal static class GenerateCommand
             throw new UsageException($"--grid: {count} images of {one.Width}x{one.Height} make a picture of more than {ImageLimits.MaximumPixels} pixels; use a smaller --count, or no --grid");
     }
 
-    private static string ClassName(ModelFolder folder, int c) => c < folder.Classes!.Names.Count ? folder.Classes.Names[c] : c.ToString(CultureInfo.InvariantCulture);
+    private static string ClassName(ModelFolder folder, int c) => c < folder.AskedClasses!.Names.Count ? folder.AskedClasses.Names[c] : c.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
     private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, (int Height, int Width) first, string? grid) =>

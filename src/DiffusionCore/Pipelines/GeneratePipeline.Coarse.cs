@@ -29,7 +29,7 @@ public sealed partial class GeneratePipeline
     {
         int factor = request.Shortcuts.Coarse!.Factor;
         var session = sessions.Get(new SessionKey(shape with { Height = shape.Height / factor, Width = shape.Width / factor }, coarse.Plan, request.Shortcuts), budget);
-        session.Start(start with { Seeds = CoarseSteps.Seeds(start.Seeds), FirstNoise = Lowered(start, shape, factor) });
+        session.Start(start with { Seeds = CoarseSteps.Seeds(start.Seeds, start.Noise, start.FirstImage), FirstNoise = Lowered(start, shape, factor) });
         for (int e = 0; e < coarse.Evaluations; e++)
         {
             cancellation.ThrowIfCancellationRequested();

@@ -50,7 +50,9 @@ public sealed partial class GeneratePipeline : IDisposable
     public void Generate(GenerateRequest request, Action<GeneratedImage> finished, Action<GenerateProgress>? report = null, CancellationToken cancellation = default)
     {
         var sampler = Plan(request);
+        request = WithPrevious(ForStage(request), report, cancellation);
         var (height, width) = Size(request);
+        LowResolutionInput.Check(Model, request, height, width);
         int batch = request.Batch > 0 ? request.Batch : firstStage is null ? DefaultPixelBatch : DefaultLatentBatch;
         if (sampler.Adaptive is not null) batch = 1;                       // its steps follow the error of one image
         var budget = Budget(request);
@@ -71,7 +73,7 @@ public sealed partial class GeneratePipeline : IDisposable
             var start = new DenoiseStart
             {
                 Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation, Guidance = request.Guidance,
-                Conditioning = conditions.For(labels, first), Latents = Repeated(latent, images),
+                Conditioning = Conditions(labels, first, seeds), Latents = Repeated(latent, images),
                 Mask = (Model.Text is { Inpaints: true } && !Fills(sampler)) || Model.ConditionKind == ConditionKind.MaskedImage ? null : Repeated(conditions.LatentMask, images),
             };
             var shape = conditions.Shape(images);
@@ -101,13 +103,23 @@ public sealed partial class GeneratePipeline : IDisposable
                 finished(new GeneratedImage(first + i, seed, request.Classes.Count > 0 ? labels[i] : null, shape.Width * Model.Factor, shape.Height * Model.Factor, Model.ImageChannels, pixels));
             }
         }
+
+        Dictionary<string, byte[]> Conditions(int[] labels, int first, ulong[] seeds)
+        {
+            var all = conditions.For(labels, first);
+            LowResolutionInput.Add(all, Model, request, first, seeds, conditions.Shape(labels.Length));
+            return all;
+        }
     }
 
     /// <summary>The sampler of a request as numbers, after checking the request against the model.</summary>
     public SamplerPlan Plan(GenerateRequest request)
     {
+        request = ForStage(request);
         RequestCheck.Run(Model, request);
-        Size(request);
+        var (height, width) = Size(request);
+        LowResolutionInput.Check(Model, request, height, width);
+        if (Model.Previous is { } previous && request.SmallImages.Count == 0) PreviousRequest(previous, request);
         var options = request.Options;
         if (request.Init is not null && Model.ConditionKind != ConditionKind.MaskedImage && !Fills(request.Sampler))
         {
@@ -173,6 +185,7 @@ public sealed partial class GeneratePipeline : IDisposable
     /// <exception cref="UsageException">A size that the network cannot make.</exception>
     public (int Height, int Width) Size(GenerateRequest request)
     {
+        request = ForStage(request);
         int factor = Model.Factor, multiple = Model.Denoiser.SizeMultiple * factor;
         int height = request.Height ?? request.Init?.Height ?? request.LowResolution?.Height * factor ?? Model.Denoiser.SampleHeight * factor ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");
         int width = request.Width ?? request.Init?.Width ?? request.LowResolution?.Width * factor ?? Model.Denoiser.SampleWidth * factor ?? throw new UsageException($"size: {Model.Name} does not say its size; give --size WxH");

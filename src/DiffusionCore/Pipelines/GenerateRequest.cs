@@ -38,6 +38,15 @@ public sealed record GenerateRequest
     /// <summary>An image to start from.</summary>
     public SourceImage? Init { get; init; }
 
+    /// <summary>
+    /// What a network that raises the resolution reads: one image in [0, 1] for all, or one for each; the size that is made, divided by a whole number.
+    /// Empty for the images of a cascade's former stage.
+    /// </summary>
+    public IReadOnlyList<SourceImage> SmallImages { get; init; } = [];
+
+    /// <summary>The training step whose noise is added to the small image, for networks that are told it; null for the model's own, or none.</summary>
+    public int? NoiseLevel { get; init; }
+
     /// <summary>How much of the schedule an image is taken back: 1 is all of it, and nothing of the image stays.</summary>
     public double Strength { get; init; } = 0.75;
 

@@ -121,6 +121,7 @@ public sealed partial class ModelFolder : IDisposable
         bool single = File.Exists(path);
         if (single && KindOf(path) is { } other) throw new ModelFileException(path, null, other);
         if (!single && !Directory.Exists(path)) throw new ModelFileException(path, null, "there is no such model folder");
+        if (!single && ModelIndex.IsIn(path) && ModelIndex.Load(path) is { ClassName: CascadeClass } cascade) return LoadCascade(cascade, options);
         var model = new ModelFolder(path);
         try
         {
@@ -145,6 +146,7 @@ public sealed partial class ModelFolder : IDisposable
     public void Dispose()
     {
         foreach (var component in components) component.Dispose();
+        Previous?.Dispose();
         singleFile?.Dispose();
         whole?.Dispose();
         loras?.Dispose();
@@ -171,7 +173,7 @@ public sealed partial class ModelFolder : IDisposable
         Network = Open(Path, options.Variant);
         if (LoadAuthors()) return;
         Denoiser = Network.Network is UNet2DModel unet
-            ? new ClassDenoiser(unet)
+            ? DenoiserOf(unet)
             : throw new ModelFileException(Path, "_class_name", $"{Network.Config.ClassName} alone does not generate images; expected a UNet2DModel, or a model folder with {ModelIndex.FileName}");
         Classes = ClassesOf(unet);
     }
@@ -213,7 +215,7 @@ public sealed partial class ModelFolder : IDisposable
         switch (Network.Network)
         {
             case UNet2DModel unet:
-                Denoiser = new ClassDenoiser(unet);
+                Denoiser = DenoiserOf(unet);
                 Classes = ClassesOf(unet);
                 break;
             case DiTTransformer2DModel transformer:
@@ -268,6 +270,8 @@ public sealed partial class ModelFolder : IDisposable
         if (text.ContextChannels != width) throw new ModelFileException(Network.Path, "cross_attention_dim", $"expected {width}, the width of the text encoder{(encoders.Count > 1 ? "s" : "")}, found {text.ContextChannels}");
         Denoiser = text;
     }
+
+    private static IDenoiser DenoiserOf(UNet2DModel unet) => LowResolutionDenoiser.Fits(unet) ? new LowResolutionDenoiser(unet) : new ClassDenoiser(unet);
 
     private ClassNames? ClassesOf(UNet2DModel unet) => unet.Config.ClassEmbedding == ClassEmbeddingKind.Table ? ClassNames.Load(Path, unet.Config.NumClassEmbeds!.Value) : null;
 

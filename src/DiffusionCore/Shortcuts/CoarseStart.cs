@@ -1,3 +1,4 @@
+using DiffusionCore.Noise;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
@@ -42,7 +43,15 @@ internal sealed record CoarseSteps(SamplerPlan Plan, int Evaluations, double Alp
         return new(plan, plan.Evaluations.ToList().IndexOf(end), end.Alpha, end.Sigma);
     }
 
-    public static ulong[] Seeds(ulong[] seeds) => Array.ConvertAll(seeds, s => unchecked((s + 1) * Stream) >> 32);
+    /// <summary>Seeds of another stream. Where one generator serves all images they follow each other, as the images' own do.</summary>
+    public static ulong[] Seeds(ulong[] seeds, NoiseSettings noise, int firstImage)
+    {
+        if (noise.Seeds != SeedMode.Batch) return Array.ConvertAll(seeds, Other);
+        ulong common = Other(unchecked(seeds[0] - (ulong)firstImage));
+        return [.. seeds.Select((_, i) => unchecked(common + (ulong)(firstImage + i)))];
+
+        static ulong Other(ulong seed) => unchecked((seed + 1) * Stream) >> 32;
+    }
 
     private static Evaluation First(SamplerPlan plan, int step) => plan.Evaluations.First(e => e.Step == step && e.Evaluates);
 }

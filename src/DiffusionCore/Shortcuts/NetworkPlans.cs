@@ -30,6 +30,7 @@ internal sealed class NetworkPlans : IDisposable
         var steps = Array.ConvertAll(calls, e => e.Step - calls[0].Step);
         var kinds = Kinds(shortcuts, steps);
         bool gates = Array.Exists(kinds, k => k.Gated), passes = shortcuts.PassesFeatures;
+        if (gates && shape.Perturbed is not null) throw new UsageException("tgate: a third, perturbed branch is evaluated at every step; leave it or --tgate out");
         var cross = gates ? new KeptFeatures() : null;
         var index = new Dictionary<Kind, int>();
         foreach (bool gated in gates ? (bool[])[false, true] : [false])
