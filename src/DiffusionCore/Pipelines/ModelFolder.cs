@@ -121,7 +121,7 @@ public sealed partial class ModelFolder : IDisposable
         bool single = File.Exists(path);
         if (single && KindOf(path) is { } other) throw new ModelFileException(path, null, other);
         if (!single && !Directory.Exists(path)) throw new ModelFileException(path, null, "there is no such model folder");
-        if (!single && ModelIndex.IsIn(path) && ModelIndex.Load(path) is { ClassName: CascadeClass } cascade) return LoadCascade(cascade, options);
+        if (!single && CascadeIn(path) is { } cascade) return LoadCascade(path, cascade, options);
         var model = new ModelFolder(path);
         try
         {

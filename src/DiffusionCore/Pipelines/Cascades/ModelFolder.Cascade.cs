@@ -1,3 +1,4 @@
+using DiffusionCore.Json;
 using DiffusionCore.Runtime;
 using DiffusionCore.Weights;
 
@@ -20,27 +21,31 @@ public sealed partial class ModelFolder
     /// <summary>Classes that a request may name: the model's, or those of a former stage.</summary>
     public ClassNames? AskedClasses => Classes ?? Previous?.AskedClasses;
 
-    private static ModelFolder LoadCascade(ModelIndex index, ModelOptions options)
+    // A list of two numbers is no component here, so the file is not read as a ModelIndex.
+    private static ConfigFile? CascadeIn(string folder) =>
+        ModelIndex.IsIn(folder) && ConfigFile.Load(System.IO.Path.Combine(folder, ModelIndex.FileName)) is { ClassName: CascadeClass } config ? config : null;
+
+    private static ModelFolder LoadCascade(string path, ConfigFile config, ModelOptions options)
     {
-        if (options.ControlNets.Count + options.Loras.Count > 0 || options.FirstStage is not null || options.Tokenizer is not null) throw new UsageException($"{index.Folder} is a cascade: its stages take no ControlNet, LoRA, first stage or tokenizer from outside");
-        string[] stages = index.Config.GetOptionalStrings("stages") ?? [];
-        if (stages.Length < 2) throw new ModelFileException(index.Config.Path, "stages", $"expected the folders of two stages or more, found {stages.Length}");
-        int[] levels = index.Config.GetOptionalInts("noise_levels", 0) ?? new int[stages.Length - 1];
-        if (levels.Length != stages.Length - 1) throw new ModelFileException(index.Config.Path, "noise_levels", $"expected {stages.Length - 1}, one for each stage but the first, found {levels.Length}");
+        if (options.ControlNets.Count + options.Loras.Count > 0 || options.FirstStage is not null || options.Tokenizer is not null) throw new UsageException($"{path} is a cascade: its stages take no ControlNet, LoRA, first stage or tokenizer from outside");
+        string[] stages = config.GetOptionalStrings("stages") ?? [];
+        if (stages.Length < 2) throw new ModelFileException(config.Path, "stages", $"expected the folders of two stages or more, found {stages.Length}");
+        int[] levels = config.GetOptionalInts("noise_levels", 0) ?? new int[stages.Length - 1];
+        if (levels.Length != stages.Length - 1) throw new ModelFileException(config.Path, "noise_levels", $"expected {stages.Length - 1}, one for each stage but the first, found {levels.Length}");
         ModelFolder? last = null;
         try
         {
             for (int i = 0; i < stages.Length; i++)
             {
-                string folder = ComponentFolder.Of(index.Folder, stages[i]);
-                if (ModelIndex.IsIn(folder) && ModelIndex.Load(folder).ClassName == CascadeClass) throw new ModelFileException(folder, "_class_name", "is a cascade itself; list its stages in the outer one");
+                string folder = ComponentFolder.Of(path, stages[i]);
+                if (CascadeIn(folder) is not null) throw new ModelFileException(folder, "_class_name", "is a cascade itself; list its stages in the outer one");
                 var stage = Load(folder, options);
                 (stage.Previous, last, var previous) = (last, stage, last);
                 if (previous is null) continue;
                 if (stage.Denoiser is not LowResolutionDenoiser denoiser) throw new ModelFileException(stage.Network.Path, "in_channels", $"expected {2 * stage.Denoiser.OutputChannels}, an image beside the noisy one, found {stage.Denoiser.Channels}: a later stage of a cascade reads the former one's image");
                 if (denoiser.Channels != previous.ImageChannels) throw new ModelFileException(stage.Network.Path, "out_channels", $"expected {previous.ImageChannels}, the channels of the former stage's images, found {denoiser.Channels}");
-                if (levels[i - 1] >= stage.Scheduler.TrainSteps) throw new ModelFileException(index.Config.Path, "noise_levels", $"expected training steps below {stage.Scheduler.TrainSteps}, found {levels[i - 1]}");
-                if (levels[i - 1] > 0 && !denoiser.TakesNoiseLevel) throw new ModelFileException(index.Config.Path, "noise_levels", $"stage {stages[i]} is not told the level (class_embed_type timestep); expected 0, found {levels[i - 1]}");
+                if (levels[i - 1] >= stage.Scheduler.TrainSteps) throw new ModelFileException(config.Path, "noise_levels", $"expected training steps below {stage.Scheduler.TrainSteps}, found {levels[i - 1]}");
+                if (levels[i - 1] > 0 && !denoiser.TakesNoiseLevel) throw new ModelFileException(config.Path, "noise_levels", $"stage {stages[i]} is not told the level (class_embed_type timestep); expected 0, found {levels[i - 1]}");
                 stage.NoiseLevel = levels[i - 1];
             }
 
