@@ -26,6 +26,7 @@ internal static class LowResolutionInput
             return;
         }
 
+        if (request.Hires is not null) throw new UsageException($"second pass: {model.Name} raises the resolution of a small image itself; leave the second pass out");
         int steps = model.Scheduler.TrainSteps;
         if (request.NoiseLevel is { } level && !(level >= 0 && level < steps)) throw new UsageException($"noise level: expected a training step from 0 to {steps - 1}, found {level}");
         if (request.NoiseLevel is > 0 && !denoiser.TakesNoiseLevel) throw new UsageException($"noise level: {model.Name} is not told the level, so it expects an image without noise; use 0");
