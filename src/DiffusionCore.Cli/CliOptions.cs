@@ -17,6 +17,15 @@ internal static class CliOptions
 
     public static Option<bool> Json() => new("--json") { Description = "One JSON document on stdout" };
 
+    public static Option<string?> Classifier(string description) => new("--classifier") { Description = description };
+
+    public static Option<double?> ClassifierGuidance() =>
+        OptionalReal("--classifier-guidance", "Scale of a classifier's gradient that leads to --class in place of the network's own condition; 0 leads nowhere", 0, 1e6);
+
+    /// <summary>The classifier that guidance asks for: the one that is named, none where the model's file has its own, else the bundled one.</summary>
+    public static string? ClassifierOf(string? named, double? guidance, string model) =>
+        named ?? (guidance > 0 && model == ModelLocator.Resolve(null) ? ModelLocator.Bundled(ModelLocator.Classifier) : null);
+
     public static Option<bool> Force() => new("--force") { Description = "Replace existing files" };
 
     public static Option<int> Number(string name, string description, int fallback, int minimum, int maximum)

@@ -57,6 +57,8 @@ internal static class GenerateCommand
         var state = new Option<string>("--state") { Description = "Type of the latents between steps: f32, or f64 on the CPU", DefaultValueFactory = _ => "f32" };
         var shortcuts = new ShortcutCliOptions();
         var lowResolution = new LowResolutionCliOptions();
+        var classifier = CliOptions.Classifier("Classifier folder for --classifier-guidance; without it the model's own, or the bundled one");
+        var steering = CliOptions.ClassifierGuidance();
         var eta = CliOptions.OptionalReal("--eta", "DDIM: 0 deterministic, 1 as noisy as DDPM (default 0); TCD: share of each step that is drawn anew (default 0.3)", 0, 1);
         var seed = new Option<string?>("--seed") { Description = "Seed of the first image; image i has seed+i. -1 or none: random, and said" };
         var noise = new Option<string>("--noise") { Description = "Whose random numbers: torch-cpu, torch-cuda:MULTIPROCESSORS,THREADS of the GPU, or nv", DefaultValueFactory = _ => "torch-cpu" };
@@ -77,7 +79,7 @@ internal static class GenerateCommand
         var json = CliOptions.Json();
         var command = new Command("generate", "Make images. Example: dcore generate --class sneaker --count 16 --grid -o sneakers.png")
         {
-            model, prompt, promptFile, negative, negativeFile, syntax, clipSkip, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, layout, lowRes, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, eta, state, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
+            model, prompt, promptFile, negative, negativeFile, syntax, clipSkip, init, strength, mask, vae, tokenizer, prediction, lora, tiling, control, hint, controlScale, layout, lowRes, classes, count, batch, steps, sampler, schedule, compat, sigmas, timesteps, classifier, steering, eta, state, seed, noise, noiseType, seedMode, variation, variationStrength, size, device, threads, exact, memory, grid, output, force, finite, variant, json,
         };
         shortcuts.AddTo(command);
         lowResolution.AddTo(command);
@@ -94,14 +96,16 @@ internal static class GenerateCommand
             using var folder = ModelFolder.Load(path, new ModelOptions
             {
                 Variant = p.GetValue(variant), CheckFinite = p.GetValue(finite), Tokenizer = p.GetValue(tokenizer), Prediction = p.GetValue(prediction), Loras = p.GetValue(lora) ?? [], FirstStage = p.GetValue(vae), ControlNets = p.GetValue(control) ?? [],
-                Previews = shown is not null, PreviewStage = preview.Stage(p),
+                Previews = shown is not null, PreviewStage = preview.Stage(p), Classifier = CliOptions.ClassifierOf(p.GetValue(classifier), p.GetValue(steering), path),
             });
+            if (p.GetValue(classifier) is not null && p.GetValue(steering) is null) throw new UsageException("--classifier: say how strongly with --classifier-guidance");
             var wanted = CliOptions.ParseSize(p.GetValue(size));
             var asked = Classes(folder, p.GetValue(classes));
             var objects = p.GetValue(layout) is { } layoutFile ? LayoutFile.Read(layoutFile) : null;
             bool guides = folder.TakesText || asked.Count > 0 || folder.GuidesItself || objects is not null;
             if (guidance.IsGiven(p) && !guides) CommandLine.Note("--guidance has no effect without --class");
-            double weight = folder.Own is { } own ? own.Guidance : folder.TakesText ? DefaultTextGuidance : folder.AskedClasses?.NullClass is not null ? DefaultGuidance : 1;
+            double? steered = p.GetValue(steering) ?? (asked.Count > 0 && folder is { Classifier: not null, Own: Samplers.Authors.GuidedDiffusion { ClassifierScale: > 0 } natural } ? natural.ClassifierScale : null);
+            double weight = steered is not null ? 1 : folder.Own is { } own ? own.Guidance : folder.TakesText ? DefaultTextGuidance : folder.AskedClasses?.NullClass is not null ? DefaultGuidance : 1;
             var guided = guidance.Read(p, weight);
             int colours = folder.ImageChannels == 1 ? 1 : 3;
             double[]? levels = CliLists.Numbers(p.GetValue(sigmas), "--sigmas"), times = CliLists.Numbers(p.GetValue(timesteps), "--timesteps");
@@ -121,7 +125,7 @@ internal static class GenerateCommand
                     Steps = levels?.Length - 1 ?? times?.Length ?? (p.GetResult(steps) is { Implicit: false } ? null : folder.Own?.StepsOf(p.GetValue(sampler))) ?? p.GetValue(steps), Eta = p.GetValue(eta), Sigmas = levels, Timesteps = times,
                     Compatibility = p.GetValue(compat) is { } whose ? Compatibilities.Parse(whose) : Compatibility.Diffusers,
                 }, p.GetValue(sampler)),
-                MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)), Shortcuts = shortcuts.Read(p),
+                ClassifierGuidance = steered, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)), Shortcuts = shortcuts.Read(p),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
             return Generate(folder, lowResolution.Read(p, request), opened, begun, p.GetValue(output), preview.File(p), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
@@ -232,7 +236,7 @@ internal static class GenerateCommand
 
     /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
     private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, (int Height, int Width) first, string? grid) =>
-        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, {GuidanceCliOptions.Described(request)}, Seed: {seed}, Size: {first.Width}x{first.Height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{Hires(request)}{(request.ClipSkip is { } skip ? $", Clip skip: {skip}" : "")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(request.Shortcuts.None ? "" : $", Shortcuts: {request.Shortcuts}")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, {GuidanceCliOptions.Described(request)}, Seed: {seed}, Size: {first.Width}x{first.Height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.ClassifierGuidance is { } c ? $", Classifier guidance: {c}" : "")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{Hires(request)}{(request.ClipSkip is { } skip ? $", Clip skip: {skip}" : "")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(request.Shortcuts.None ? "" : $", Shortcuts: {request.Shortcuts}")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
 
     // As stable-diffusion-webui writes it.
     private static string Hires(GenerateRequest request) => request.Hires is not { } h ? "" : string.Create(
@@ -250,6 +254,7 @@ internal static class GenerateCommand
         w.WriteString("state", request.State.ToString().ToLowerInvariant());
         w.WriteNumber("guidance", request.Guidance);
         w.WriteString("guidance_form", GuidanceCliOptions.Described(request));
+        if (request.ClassifierGuidance is { } steered) w.WriteNumber("classifier_guidance", steered);
         if (folder.TakesText) w.WriteString("prompt", request.Prompt);
         if (request.Negative is { } negative) w.WriteString("negative", negative);
         if (request.Init is not null) w.WriteNumber("strength", request.Strength);

@@ -223,11 +223,12 @@ internal static class EvaluateCommand
         var steps = CliOptions.Number("--steps", "Denoising steps", 100, 1, 10_000);
         var sampler = new Option<string?>("--sampler") { Description = string.Join(", ", Sampler.Names) };
         var guidance = CliOptions.Real("--guidance", "Classifier-free guidance; 1 is none", 1.5, -1000, 1000);
+        var steering = CliOptions.ClassifierGuidance();
         var seed = new Option<string?>("--seed") { Description = "Seed of the first image", DefaultValueFactory = _ => "0" };
         var opened = CliOptions.Device();
         var threads = CliOptions.Threads();
         var json = CliOptions.Json();
-        var command = new Command("evaluate", "Make images of every class and count how many a classifier puts there") { model, classifier, perClass, steps, sampler, guidance, seed, opened, threads, json };
+        var command = new Command("evaluate", "Make images of every class and count how many a classifier puts there") { model, classifier, perClass, steps, sampler, guidance, steering, seed, opened, threads, json };
         var frechet = new FrechetOptions();
         foreach (var option in frechet.All) command.Add(option);
         var shortcuts = new ShortcutEvaluation();
@@ -237,7 +238,11 @@ internal static class EvaluateCommand
             bool compares = shortcuts.Asked(p);
             bool distances = frechet.Asked(p);
             if (compares && distances) throw new UsageException("evaluate: --shortcuts and --frechet are two evaluations; ask for one");
-            using var folder = ModelFolder.Load(ModelLocator.Resolve(p.GetValue(model)));
+            string judged = p.GetValue(classifier) ?? ModelLocator.Bundled(ModelLocator.Classifier);
+            double? steered = p.GetValue(steering);
+            if (steered is not null && (compares || distances)) throw new UsageException("--classifier-guidance goes neither with --shortcuts nor with --frechet; leave one of them out");
+            if (steered is not null && p.GetResult(guidance) is { Implicit: false }) throw new UsageException("--classifier-guidance replaces --guidance: give one of them");
+            using var folder = ModelFolder.Load(ModelLocator.Resolve(p.GetValue(model)), new ModelOptions { Classifier = steered > 0 ? judged : null });
             if (compares && folder.FirstStage is not null)
             {
                 // Their time does not depend on the classes, and there is no classifier of their images.
@@ -250,7 +255,7 @@ internal static class EvaluateCommand
                 return shortcuts.Run(p, folder, alone, one, null, p.GetValue(json), cancellation);
             }
 
-            using var judge = Component.Load(p.GetValue(classifier) ?? ModelLocator.Bundled(ModelLocator.Classifier));
+            using var judge = Component.Load(judged);
             if (judge.Network is not ImageClassifier network) throw new ModelFileException(judge.Path, "_class_name", "expected an ImageClassifier");
             using var device = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads), exact: false);
             if (distances)
@@ -266,7 +271,7 @@ internal static class EvaluateCommand
             if (!classes.Select(c => folder.Classes!.Names[c]).SequenceEqual(network.Config.Classes)) throw new ModelFileException(judge.Path, "classes", "are not those of the model");
             var request = new GenerateRequest
             {
-                Count = classes.Count * p.GetValue(perClass), Classes = classes, Seed = CliOptions.ParseSeed(p.GetValue(seed)), Guidance = p.GetValue(guidance), Sampler = p.GetValue(sampler),
+                Count = classes.Count * p.GetValue(perClass), Classes = classes, Seed = CliOptions.ParseSeed(p.GetValue(seed)), Guidance = steered is null ? p.GetValue(guidance) : 1, ClassifierGuidance = steered, Sampler = p.GetValue(sampler),
                 Options = new SamplerOptions { Steps = p.GetValue(steps) },
             };
             long start = Stopwatch.GetTimestamp();
@@ -304,7 +309,7 @@ internal static class EvaluateCommand
             var table = Tables.New("class", ">images", ">agreed");
             for (int c = 0; c < agreed.Length; c++) table.Row(network.Config.Classes[c], p.GetValue(perClass), agreed[c]);
             table.Print();
-            Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"agreement {total} of {request.Count}, {100.0 * total / request.Count:F1} % in {seconds:F1} s ({pipeline.Plan(request).Name}, {p.GetValue(steps)} steps, guidance {request.Guidance}, seed {request.Seed})"));
+            Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"agreement {total} of {request.Count}, {100.0 * total / request.Count:F1} % in {seconds:F1} s ({pipeline.Plan(request).Name}, {p.GetValue(steps)} steps, {(steered is null ? $"guidance {request.Guidance}" : $"classifier guidance {steered}")}, seed {request.Seed})"));
             return 0;
         });
         return command;

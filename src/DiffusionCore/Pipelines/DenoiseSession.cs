@@ -20,6 +20,9 @@ public sealed partial class DenoiseSession : IDisposable
     private readonly DeviceBuffer sample, noise, time, scale;
     private readonly DeviceBuffer? work, running, known, mask;
     private readonly LatentMemory state;
+    private readonly IStepInputs? told;
+    private readonly DeviceBuffer? toldBuffer;
+    private readonly float[] toldValues = [];
     private readonly DeviceBuffer[] slots;
     private readonly float[] staged;
     private float[]? wide;
@@ -71,6 +74,12 @@ public sealed partial class DenoiseSession : IDisposable
         plans.Bind("sample", state.Single ?? sample);
         plans.Bind("timestep", time);
         if (Scales(sampler)) plans.Bind("input_scale", scale);
+        if (denoiser is IStepInputs inputs)
+        {
+            (told, toldValues, toldBuffer) = (inputs, new float[inputs.Count], device.Allocate(inputs.Count * sizeof(float)));
+            plans.Bind(inputs.Name, toldBuffer);
+        }
+
         staged = new float[shape.Images * Elements];
     }
 
@@ -166,6 +175,12 @@ public sealed partial class DenoiseSession : IDisposable
         {
             Put(time, (float)e.Time);
             Put(scale, (float)e.InputScale);
+            if (told is not null)
+            {
+                told.Fill(e, toldValues);
+                device.Upload(MemoryMarshal.AsBytes(toldValues.AsSpan()), toldBuffer!);
+            }
+
             ran = plans.Run();
         }
 
@@ -228,6 +243,7 @@ public sealed partial class DenoiseSession : IDisposable
         time.Dispose();
         scale.Dispose();
         foreach (var buffer in new[] { work, running, known, mask }) buffer?.Dispose();
+        toldBuffer?.Dispose();
         foreach (var slot in slots) slot.Dispose();
     }
 

@@ -106,7 +106,7 @@ public sealed partial class GeneratePipeline : IDisposable
 
         Dictionary<string, byte[]> Conditions(int[] labels, int first, ulong[] seeds)
         {
-            var all = conditions.For(labels, first);
+            var all = Steering(request, labels, conditions.For(Told(request, labels), first));
             LowResolutionInput.Add(all, Model, request, first, seeds, conditions.Shape(labels.Length));
             return all;
         }
@@ -157,7 +157,7 @@ public sealed partial class GeneratePipeline : IDisposable
         guidance.Check();
         bool guided = Guided(request, plan), formed = guidance.Rescale > 0 || guidance.Projected is not null;
         if (formed && !guided) throw new UsageException($"guidance: {(guidance.Rescale > 0 ? "rescaling needs" : "apg needs")} both branches; give a --guidance {(Model.TakesText ? "above" : "other than")} 1 and what it leads towards");
-        return guidance.IsPlain ? plan : guidance.Apply(plan);
+        return Steered(request, guidance.IsPlain ? plan : guidance.Apply(plan));
     }
 
     /// <summary>The session that a request's batches of this many images run in; for profiling and tests.</summary>

@@ -98,6 +98,12 @@ public sealed record GenerateRequest
     /// <summary>Type of the latents between steps: F32, or F64 on the CPU.</summary>
     public DType State { get; init; } = DType.F32;
 
+    /// <summary>
+    /// Scale of a classifier's gradient (Dhariwal and Nichol 2021), which then leads to the classes in place of the network's own condition: a network with a
+    /// null class is told that one. 0 leads nowhere. Null for the network's own condition.
+    /// </summary>
+    public double? ClassifierGuidance { get; init; }
+
     /// <summary>Null for the size that the network was trained at.</summary>
     public int? Width { get; init; }
 

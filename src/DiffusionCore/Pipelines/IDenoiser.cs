@@ -48,3 +48,15 @@ public interface IDenoiser
     /// <returns>[Rows, H, W, OutputChannels].</returns>
     Value Record(Graph g, Value x, Value t, SessionShape shape);
 }
+
+/// <summary>A denoiser that is told more than the time at each step.</summary>
+internal interface IStepInputs
+{
+    /// <summary>Its input, [Count] F32 of rate Step.</summary>
+    string Name { get; }
+
+    int Count { get; }
+
+    /// <summary>What it is told at an evaluation. Allocates nothing.</summary>
+    void Fill(Samplers.Evaluation e, Span<float> values);
+}

@@ -35,6 +35,9 @@ public sealed record ModelOptions
     /// <summary>LoRA files to merge into the weights, each with a strength behind a colon where it is not 1.</summary>
     public IReadOnlyList<string> Loras { get; init; } = [];
 
+    /// <summary>A classifier's folder, for guidance by its gradient.</summary>
+    public string? Classifier { get; init; }
+
     /// <summary>Folders of ControlNets.</summary>
     public IReadOnlyList<string> ControlNets { get; init; } = [];
 }
@@ -132,6 +135,7 @@ public sealed partial class ModelFolder : IDisposable
             else if (File.Exists(System.IO.Path.Combine(path, "config.json"))) model.LoadNetworkAlone(options);
             else throw new ModelFileException(path, null, $"has neither {ModelIndex.FileName} nor config.json; expected a diffusers model folder");
             model.LoadPreviewStage(options);
+            model.LoadClassifier(options);
             if (options.CheckFinite)
                 foreach (var component in model.components) FiniteCheck.Run(component.Checkpoint);
             return model;

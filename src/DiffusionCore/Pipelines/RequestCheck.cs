@@ -18,6 +18,7 @@ internal static class RequestCheck
         if (request.Variation is not null && request.Noise.Seeds == SeedMode.Batch) throw new UsageException("variations need a seed of their own for each image: use seed mode per-image");
         if (model.ImageChannels is not (1 or 3 or 4)) throw new ModelFileException(model.Path, "in_channels", $"{model.ImageChannels} channels are not an image; expected 1, 3 or 4");
         Classes(model, request);
+        ClassifierCheck.Run(model, request);
         Text(model, request);
         Images(model, request);
         SecondPass(request);

@@ -81,7 +81,7 @@ internal sealed class SessionCache : IMemoryHolder, IDisposable
         // Weights that stayed from a session with more room for them may leave too little for reading the others.
         if (sessions.Count == 0 && room < needs.Weights.All && device.Weights(plans.Whole, Weights).Least + needs.Weights.Least > room) Weights.Dispose();
         planned.RemoveAll(p => ReferenceEquals(p.Plans, plans));
-        var session = new DenoiseSession(device, model.Stages[key.Stage], Weights, key.Sampler, key.Shape, plans, room);
+        var session = new DenoiseSession(device, model.DenoiserOf(key.Sampler, key.Stage), Weights, key.Sampler, key.Shape, plans, room);
         sessions.Add((key, needs, session));
         budget.Say("the denoiser", session.StreamedBytes, needs.Weights.All);
         return session;
@@ -120,7 +120,7 @@ internal sealed class SessionCache : IMemoryHolder, IDisposable
         int found = planned.FindIndex(p => p.Key == key);
         if (found >= 0) return planned[found].Plans;
         if (planned.Count == PlannedAhead) planned.RemoveAt(0);
-        var plans = DenoiseSession.PlansOf(device, model.Stages[key.Stage], model.Path, key.Sampler, key.Shape, key.Shortcuts);
+        var plans = DenoiseSession.PlansOf(device, model.DenoiserOf(key.Sampler, key.Stage), model.Path, key.Sampler, key.Shape, key.Shortcuts);
         planned.Add((key, plans));
         return plans;
     }

@@ -22,6 +22,31 @@ public sealed class GoldenSamplingTests
 
     public static TheoryData<string> ScoreFolders() => GoldenSampling.Folders("song_pc_");
 
+    public static TheoryData<string> GuidedFolders() => GoldenSampling.Folders("adm_sample");
+
+    /// <summary>Latents and denoised images of every step, with the gradient of the classifier in them.</summary>
+    [ConformanceTheory]
+    [MemberData(nameof(GuidedFolders))]
+    public void Guided_diffusion_samples_as_its_authors_do(string name)
+    {
+        using var golden = new GoldenSampling(name);
+        var own = (GuidedDiffusion)golden.Model.Own!;
+        var plan = own.Plan(new SamplerOptions { Steps = own.StepsOf(null) }, null, null)!;
+        IDenoiser denoiser = golden.Model.Denoiser;
+        if (own.ClassifierScale > 0 && golden.Model.Classifier is { } classifier)
+        {
+            var guide = new ClassifierGuide(denoiser, classifier, plan, own.ClassifierScale);
+            (plan, denoiser) = (guide.Plan, guide);
+        }
+
+        if (golden.Outputs.Contains("model_timesteps")) Assert.Equal(golden.Floats("model_timesteps").Select(t => (double)t), plan.Evaluations.Select(e => e.Time));
+        float[] last = golden.Run(plan, "noise", k => $"step_noise{k}", denoiser: denoiser, after: (e, x) =>
+        {
+            if (golden.Outputs.Contains($"x{e.Step}")) golden.AssertClose($"x{e.Step}", x);
+        });
+        golden.AssertClose("final", last);
+    }
+
     [ConformanceTheory]
     [MemberData(nameof(EdmFolders))]
     public void Edm_samples_as_its_authors_do(string name)
