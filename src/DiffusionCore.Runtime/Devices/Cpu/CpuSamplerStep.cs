@@ -1,5 +1,3 @@
-using System.Numerics;
-
 namespace DiffusionCore.Runtime;
 
 /// <summary>Binds the fused sampler step to host memory: turns the double coefficients into the kernel's.</summary>
@@ -32,58 +30,32 @@ internal static unsafe class CpuSamplerStep
             Perturbed = s.Perturbed ? model + (s.Guided ? 2 : 1) * half : null, PerturbedScale = (float)s.PerturbedScale, Projects = s.Projected is not null,
             Running = At(s.Running), Momentum = (float)(s.Projected?.Momentum ?? 0), KeepsRunning = s.Running is not null,
         };
+        float[]? narrow = null;
         if (CpuGuidance.Factors(pool, s, At(s.Sample), At(s.Running)) is { } wide)
         {
             if (factors is null || factors.Length < 2 * s.Images) factors = new float[2 * s.Images];
             for (int i = 0; i < 2 * s.Images; i++) factors[i] = (float)wide[i];
-        }
-        else
-        {
-            factors ??= [];
+            narrow = factors;
         }
 
-        fixed (float* given = factors)
+        fixed (float* given = narrow)
         {
-            if (s.Rescale > 0 || s.Projected is not null) a.Factors = given;
-            Reduced(pool, s, a);
+            a.Factors = given;
+            if (s.LangevinRatio > 0) Langevin(pool, s, a);
+            else if (s.ThresholdRatio > 0) Threshold(pool, s, a);
+            else SamplerStep.Run(pool, a);
         }
     }
 
-    // The update, after what else it needs to know of each image first.
-    private static void Reduced(WorkerPool pool, in SamplerStepArguments s, SamplerStep.Arguments a)
+    // A quantile needs the denoised estimate first: one pass that writes it where the update will overwrite it.
+    private static void Threshold(WorkerPool pool, in SamplerStepArguments s, SamplerStep.Arguments a)
     {
-        if (s.LangevinRatio > 0)
-        {
-            Langevin(pool, s, a);
-            return;
-        }
-
-        if (s.ThresholdRatio <= 0)
-        {
-            SamplerStep.Run(pool, a);
-            return;
-        }
-
-        // A quantile needs the denoised estimate first: one pass that writes it where the update will overwrite it.
         if (thresholds is null || thresholds.Length < s.Images) thresholds = new float[s.Images];
-        var first = a;
-        float* work = s.Work is not null ? At(s.Work) : a.DenoisedOut;
-        first.Next = work != null ? work : throw new ArgumentException("thresholding needs Work or DenoisedOut as work space", nameof(s));
-        first.KeepsRunning = false;
-        first.X = first.E = first.H1 = first.H2 = first.H3 = 0;
-        first.D = 1;
-        first.Noise = first.History1 = first.History2 = first.History3 = first.Known = first.Mask = null;
-        first.DenoisedOut = first.EpsilonOut = first.SampleOut = null;
-        first.Clip = float.PositiveInfinity;
-        SamplerStep.Run(pool, first);
+        float* work = CpuImageReductions.Work(s).Floats;
+        SamplerStep.Run(pool, Alone(a) with { Next = work, D = 1, Clip = float.PositiveInfinity, KeepsRunning = false });
         fixed (float* t = thresholds)
         {
-            for (int i = 0; i < s.Images; i++)
-            {
-                double quantile = AbsoluteQuantile(new Span<float>(work + (long)i * s.Elements, s.Elements), s.ThresholdRatio);
-                t[i] = (float)Math.Min(Math.Max(quantile, 1), s.ThresholdMaximum);
-            }
-
+            for (int i = 0; i < s.Images; i++) t[i] = (float)CpuImageReductions.Threshold(s, work + (long)i * s.Elements);
             a.Threshold = t;
             SamplerStep.Run(pool, a);
         }
@@ -92,21 +64,12 @@ internal static unsafe class CpuSamplerStep
     // The size of a Langevin step needs the norms first: one pass that writes eps, then one update per image with its own size.
     private static void Langevin(WorkerPool pool, in SamplerStepArguments s, SamplerStep.Arguments a)
     {
-        float* epsilon = s.Work is not null ? At(s.Work) : a.DenoisedOut;
-        if (epsilon == null) throw new ArgumentException("a Langevin step needs Work or DenoisedOut as work space", nameof(s));
-        var first = a with { Next = epsilon, X = 0, D = 0, E = 1, History1 = null, History2 = null, History3 = null, Noise = null, Known = null, Mask = null, DenoisedOut = null, EpsilonOut = null, SampleOut = null };
-        SamplerStep.Run(pool, first);
-        double gradient = 0, noise = 0;
-        for (int i = 0; s.BatchNorms && i < s.Images; i++)
-        {
-            gradient += Norm(epsilon + (long)i * s.Elements, s.Elements) / s.Images;
-            noise += Norm(a.Noise + (long)i * s.Elements, s.Elements) / s.Images;
-        }
-
+        float* epsilon = CpuImageReductions.Work(s).Floats;
+        SamplerStep.Run(pool, Alone(a) with { Next = epsilon, E = 1 });
+        double[] sizes = CpuImageReductions.LangevinSizes(s, a.Noise, epsilon);
         for (int i = 0; i < s.Images; i++)
         {
             long at = (long)i * s.Elements;
-            double ratio = s.LangevinRatio * (s.BatchNorms ? noise / gradient : Norm(a.Noise + at, s.Elements) / Norm(epsilon + at, s.Elements)), size = 2 * ratio * ratio;
             // eps is at hand, so it serves as a history term and the network's output is not read again.
             SamplerStep.Run(pool, a with
             {
@@ -119,7 +82,7 @@ internal static unsafe class CpuSamplerStep
                 Known = a.Known == null ? null : a.Known + at,
                 Mask = a.Mask == null ? null : a.Mask + at,
                 History1 = epsilon + at,
-                H1 = (float)(s.E * size),
+                H1 = (float)(s.E * sizes[i]),
                 E = 0,
                 Perturbed = null,
                 Factors = null,
@@ -130,33 +93,27 @@ internal static unsafe class CpuSamplerStep
                 DenoisedOut = null,
                 EpsilonOut = null,
                 SampleOut = null,
-                N = (float)(s.N * Math.Sqrt(2 * size)),
+                N = (float)(s.N * Math.Sqrt(2 * sizes[i])),
             });
         }
     }
 
-    // 16 partial sums in a fixed order.
-    private static double Norm(float* x, int count)
+    // The arguments of a pass before the update that adds nothing and writes nothing but Next.
+    private static SamplerStep.Arguments Alone(SamplerStep.Arguments a) => a with
     {
-        double* lanes = stackalloc double[16];
-        new Span<double>(lanes, 16).Clear();
-        for (int i = 0; i < count; i++) lanes[i % 16] += (double)x[i] * x[i];
-        double sum = 0;
-        for (int i = 0; i < 16; i++) sum += lanes[i];
-        return Math.Sqrt(sum);
-    }
+        X = 0,
+        D = 0,
+        E = 0,
+        History1 = null,
+        History2 = null,
+        History3 = null,
+        Noise = null,
+        Known = null,
+        Mask = null,
+        DenoisedOut = null,
+        EpsilonOut = null,
+        SampleOut = null,
+    };
 
     private static float* At(DeviceBuffer? buffer) => buffer is null ? null : ((CpuBuffer)buffer).Floats;
-
-    // Sorts its argument; linear interpolation between neighbours.
-    internal static double AbsoluteQuantile<T>(Span<T> x, double ratio)
-        where T : INumber<T>
-    {
-        for (int i = 0; i < x.Length; i++) x[i] = T.Abs(x[i]);
-        x.Sort();
-        double at = ratio * (x.Length - 1);
-        int below = (int)at;
-        double low = double.CreateTruncating(x[below]);
-        return below + 1 < x.Length ? low + (at - below) * double.CreateTruncating(x[below + 1] - x[below]) : low;
-    }
 }

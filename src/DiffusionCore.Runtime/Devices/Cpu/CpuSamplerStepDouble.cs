@@ -35,12 +35,11 @@ internal static unsafe class CpuSamplerStepDouble
     private static void Threshold(WorkerPool pool, in SamplerStepArguments s, SamplerStepDouble.Arguments a)
     {
         if (thresholds is null || thresholds.Length < s.Images) thresholds = new double[s.Images];
-        double* work = Work(s);
-        SamplerStepDouble.Run(pool, Alone(a) with { Next = work, D = 1, Clip = double.PositiveInfinity });
+        double* work = At(CpuImageReductions.Work(s));
+        SamplerStepDouble.Run(pool, Alone(a) with { Next = work, D = 1, Clip = double.PositiveInfinity, KeepsRunning = false });
         fixed (double* t = thresholds)
         {
-            for (int i = 0; i < s.Images; i++)
-                t[i] = Math.Min(Math.Max(CpuSamplerStep.AbsoluteQuantile(new Span<double>(work + (long)i * s.Elements, s.Elements), s.ThresholdRatio), 1), s.ThresholdMaximum);
+            for (int i = 0; i < s.Images; i++) t[i] = CpuImageReductions.Threshold(s, work + (long)i * s.Elements);
             a.Threshold = t;
             SamplerStepDouble.Run(pool, a);
         }
@@ -48,19 +47,12 @@ internal static unsafe class CpuSamplerStepDouble
 
     private static void Langevin(WorkerPool pool, in SamplerStepArguments s, SamplerStepDouble.Arguments a)
     {
-        double* epsilon = Work(s);
+        double* epsilon = At(CpuImageReductions.Work(s));
         SamplerStepDouble.Run(pool, Alone(a) with { Next = epsilon, E = 1 });
-        double gradient = 0, noise = 0;
-        for (int i = 0; s.BatchNorms && i < s.Images; i++)
-        {
-            gradient += Norm(epsilon + (long)i * s.Elements, s.Elements) / s.Images;
-            noise += Norm(a.Noise + (long)i * s.Elements, s.Elements) / s.Images;
-        }
-
+        double[] sizes = CpuImageReductions.LangevinSizes(s, a.Noise, epsilon);
         for (int i = 0; i < s.Images; i++)
         {
             long at = (long)i * s.Elements;
-            double ratio = s.LangevinRatio * (s.BatchNorms ? noise / gradient : Norm(a.Noise + at, s.Elements) / Norm(epsilon + at, s.Elements)), size = 2 * ratio * ratio;
             SamplerStepDouble.Run(pool, a with
             {
                 Images = 1,
@@ -78,19 +70,19 @@ internal static unsafe class CpuSamplerStepDouble
                 Known = a.Known == null ? null : a.Known + at,
                 Mask = a.Mask == null ? null : a.Mask + at,
                 History1 = epsilon + at,
-                H1 = s.E * size,
+                H1 = s.E * sizes[i],
                 E = 0,
                 History2 = null,
                 History3 = null,
                 DenoisedOut = null,
                 EpsilonOut = null,
                 SampleOut = null,
-                N = s.N * Math.Sqrt(2 * size),
+                N = s.N * Math.Sqrt(2 * sizes[i]),
             });
         }
     }
 
-    /// <summary>The arguments of a pass that keeps nothing and adds nothing.</summary>
+    // As that of the F32 step.
     private static SamplerStepDouble.Arguments Alone(SamplerStepDouble.Arguments a) => a with
     {
         X = 0,
@@ -106,25 +98,7 @@ internal static unsafe class CpuSamplerStepDouble
         EpsilonOut = null,
         SampleOut = null,
         NextSingle = null,
-        KeepsRunning = false,
     };
-
-    private static double* Work(in SamplerStepArguments s)
-    {
-        var work = s.Work ?? s.DenoisedOut;
-        return work is null ? throw new ArgumentException("thresholds and Langevin steps need Work or DenoisedOut as work space", nameof(s)) : At(work);
-    }
-
-    // 16 partial sums in a fixed order.
-    private static double Norm(double* x, int count)
-    {
-        double* lanes = stackalloc double[16];
-        new Span<double>(lanes, 16).Clear();
-        for (int i = 0; i < count; i++) lanes[i % 16] += x[i] * x[i];
-        double sum = 0;
-        for (int i = 0; i < 16; i++) sum += lanes[i];
-        return Math.Sqrt(sum);
-    }
 
     private static double* At(DeviceBuffer? buffer) => buffer is null ? null : (double*)((CpuBuffer)buffer).Pointer;
 }
