@@ -93,52 +93,26 @@ internal sealed unsafe class CpuExecutable : Executable
         unbound.Remove(input);
     }
 
-    public override void Run(Rate rate)
-    {
-        CheckBound(rate);
-        if (stream is not null && stream.Feeds(rate))
-        {
-            RunFed(stream, rate, []);
-            return;
-        }
+    public override void Run(Rate rate) => Run(rate, timed: false, []);
 
-        foreach (var step in steps[(int)rate]) step.Run();
-    }
-
-    public override void RunTimed(Rate rate, Span<double> seconds)
-    {
-        CheckBound(rate);
-        if (stream is not null && stream.Feeds(rate))
-        {
-            RunFed(stream, rate, seconds);
-            return;
-        }
-
-        var list = steps[(int)rate];
-        long last = Stopwatch.GetTimestamp();
-        for (int i = 0; i < list.Length; i++)
-        {
-            list[i].Run();
-            long now = Stopwatch.GetTimestamp();
-            seconds[i] += (now - last) / (double)Stopwatch.Frequency;
-            last = now;
-        }
-    }
+    public override void RunTimed(Rate rate, Span<double> seconds) => Run(rate, timed: true, seconds);
 
     // A step's time includes its wait for weights.
-    private void RunFed(CpuWeightStream feed, Rate rate, Span<double> seconds)
+    private void Run(Rate rate, bool timed, Span<double> seconds)
     {
+        CheckBound(rate);
         var list = steps[(int)rate];
-        feed.Begin(rate);
+        var feed = stream is not null && stream.Feeds(rate) ? stream : null;
+        feed?.Begin(rate);
         try
         {
-            long last = Stopwatch.GetTimestamp();
+            long last = timed ? Stopwatch.GetTimestamp() : 0;
             for (int i = 0; i < list.Length; i++)
             {
-                feed.Await(i);
+                feed?.Await(i);
                 list[i].Run();
-                feed.Done(i);
-                if (seconds.Length == 0) continue;
+                feed?.Done(i);
+                if (!timed) continue;
                 long now = Stopwatch.GetTimestamp();
                 seconds[i] += (now - last) / (double)Stopwatch.Frequency;
                 last = now;
@@ -146,7 +120,7 @@ internal sealed unsafe class CpuExecutable : Executable
         }
         finally
         {
-            feed.End();
+            feed?.End();
         }
     }
 

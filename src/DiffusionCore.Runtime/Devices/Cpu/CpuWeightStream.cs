@@ -66,24 +66,7 @@ internal sealed unsafe class CpuWeightStream : IDisposable
             while (loaded <= load)
             {
                 failure?.Throw();
-                if (!Take(out var part))
-                {
-                    Monitor.Wait(gate);
-                    continue;
-                }
-
-                Monitor.Exit(gate);
-                ExceptionDispatchInfo? failed;
-                try
-                {
-                    failed = Read(part, ref memory);
-                }
-                finally
-                {
-                    Monitor.Enter(gate);
-                }
-
-                Finish(failed);
+                if (!ReadNext(ref memory)) Monitor.Wait(gate);
             }
         }
     }
@@ -129,26 +112,28 @@ internal sealed unsafe class CpuWeightStream : IDisposable
         {
             while (!stopping)
             {
-                if (!Take(out var part))
-                {
-                    Monitor.Wait(gate);
-                    continue;
-                }
-
-                Monitor.Exit(gate);
-                ExceptionDispatchInfo? failed;
-                try
-                {
-                    failed = Read(part, ref own);
-                }
-                finally
-                {
-                    Monitor.Enter(gate);
-                }
-
-                Finish(failed);
+                if (!ReadNext(ref own)) Monitor.Wait(gate);
             }
         }
+    }
+
+    // Reads a part with the gate open meanwhile; false where there is none to read.
+    private bool ReadNext(ref byte[] memory)
+    {
+        if (!Take(out var part)) return false;
+        ExceptionDispatchInfo? failed;
+        Monitor.Exit(gate);
+        try
+        {
+            failed = Read(part, ref memory);
+        }
+        finally
+        {
+            Monitor.Enter(gate);
+        }
+
+        Finish(failed);
+        return true;
     }
 
     // A part of the load that is read now, once its place is free.
