@@ -22,7 +22,7 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
     public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands)
     {
         var shape = ShapeOf(node.Op, operands[0].Shape, operands[1].Shape);
-        var type = CpuWeightStore.PackedType(operands[1].DType);
+        var type = WeightUse.PackedType(operands[1].DType);
         return kernel switch
         {
             ConvolutionKernel.Direct => Convolution.ScratchBytes(shape, type, device.Pool.Count),
@@ -58,7 +58,7 @@ internal sealed unsafe class CpuConv2d(CpuDevice device, ConvolutionKernel kerne
             PitchX = build.Pitch(0),
             PitchY = build.ResultPitch(),
             Weights = build.Packed(1, shape.Outputs, shape.Channels, shape.KernelH * shape.KernelW).Pointer,
-            Type = CpuWeightStore.PackedType(build.Type(1).DType),
+            Type = WeightUse.PackedType(build.Type(1).DType),
             Epilogue = CpuEpilogue.Bind(build, core.Bias, epilogue, 2, shape.Outputs),
             Scratch = build.Scratch(),
         };

@@ -79,7 +79,7 @@ internal sealed unsafe class CpuBuild(CpuDevice device, CpuExecutable executable
     /// <summary>A weight that the implementation's <see cref="CpuImplementation.Form"/> says it reads packed. It stays where it is.</summary>
     public CpuBuffer Packed(int operand, int outputs, int inputs, int taps)
     {
-        var type = CpuWeightStore.PackedType(Type(operand).DType);
+        var type = WeightUse.PackedType(Type(operand).DType);
         return new CpuBuffer(*executable.WeightSlot(step.Node.Id, operand, WeightForm.Packed), PackedWeights.Bytes(outputs, inputs, taps, type));
     }
 

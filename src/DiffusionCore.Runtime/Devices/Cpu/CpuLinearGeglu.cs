@@ -12,7 +12,7 @@ internal sealed unsafe class CpuLinearGeglu(CpuDevice device) : CpuImplementatio
     public override WeightForm Form(int operand, DType stored) => operand == 1 ? WeightForm.Packed : WeightForm.Float;
 
     public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands) =>
-        GegluProduct.ScratchBytes((int)node.Type.Shape[-1], (int)operands[1].Shape[1], CpuWeightStore.PackedType(operands[1].DType), device.Pool.Count);
+        GegluProduct.ScratchBytes((int)node.Type.Shape[-1], (int)operands[1].Shape[1], WeightUse.PackedType(operands[1].DType), device.Pool.Count);
 
     public override CpuStep Build(CpuBuild build)
     {
@@ -24,7 +24,7 @@ internal sealed unsafe class CpuLinearGeglu(CpuDevice device) : CpuImplementatio
             Y = build.Output(),
             Bias = ((LinearGegluOp)build.Op).Core.Bias ? build.Operand(2) : null,
             Weights = build.Packed(1, n, k, 1).Pointer,
-            Type = CpuWeightStore.PackedType(build.Type(1).DType),
+            Type = WeightUse.PackedType(build.Type(1).DType),
             M = (int)(build.Result.Shape.Count / (n / 2)),
             Half = n / 2,
             K = k,

@@ -51,7 +51,7 @@ internal sealed unsafe class CpuLinear(CpuDevice device) : CpuImplementation
     public override long ScratchBytes(Node node, ReadOnlySpan<TensorType> operands)
     {
         var (n, k) = ((int)operands[1].Shape[0], (int)operands[1].Shape[1]);
-        return Gemm.ScratchBytes((int)(node.Type.Shape.Count / n), n, k, CpuWeightStore.PackedType(operands[1].DType), device.Pool.Count);
+        return Gemm.ScratchBytes((int)(node.Type.Shape.Count / n), n, k, WeightUse.PackedType(operands[1].DType), device.Pool.Count);
     }
 
     public override bool TakesPitch(Node node, int operand) => CpuEpilogue.TakesPitch(node, (node.Op as FusedLinearOp)?.Epilogue ?? EpilogueSpec.None, operand);
@@ -68,7 +68,7 @@ internal sealed unsafe class CpuLinear(CpuDevice device) : CpuImplementation
             PitchX = build.Pitch(0),
             PitchY = build.ResultPitch(),
             Weights = build.Packed(1, n, k, 1).Pointer,
-            Type = CpuWeightStore.PackedType(build.Type(1).DType),
+            Type = WeightUse.PackedType(build.Type(1).DType),
             M = m,
             N = n,
             K = k,

@@ -131,7 +131,7 @@ internal sealed unsafe class CpuEmbedding : CpuImplementation
         {
             Ids = build.Operand(0), Table = stored ? null : build.Operand(1), Stored = stored ? build.Raw(1) : null, Y = build.Output(), Count = build.Shape(0).Count,
             Rows = build.Shape(1)[0], Dim = build.Shape(1)[1], Wide = build.Type(0).DType == DType.I64,
-            Type = stored ? CpuWeightStore.PackedType(source!.Type.DType) : WeightType.F32, Layer = build.Node.Layer,
+            Type = stored ? WeightUse.PackedType(source!.Type.DType) : WeightType.F32, Layer = build.Node.Layer,
         };
     }
 

@@ -15,8 +15,6 @@ public sealed unsafe class CpuWeightStore : WeightStore
 
     public override long Bytes => bytes;
 
-    internal static WeightType PackedType(DType type) => WeightUse.PackedType(type);
-
     /// <summary>Whether a weight has its memory here.</summary>
     internal bool Holds(WeightUse use)
     {
@@ -119,7 +117,7 @@ public sealed unsafe class CpuWeightStore : WeightStore
         Read(use.Source, start * size, memory.AsSpan(0, (int)(count * size)));
         fixed (byte* src = memory)
         {
-            if (use.Form == WeightForm.Float) PackedWeights.Widen(src, PackedType(use.Source.Type.DType), (float*)target + start, count);
+            if (use.Form == WeightForm.Float) PackedWeights.Widen(src, WeightUse.PackedType(use.Source.Type.DType), (float*)target + start, count);
             else Pack(use, src, firstRow, rows, target);
         }
 
@@ -133,7 +131,7 @@ public sealed unsafe class CpuWeightStore : WeightStore
 
     private static void Pack(WeightUse use, byte* src, long firstRow, long rows, byte* target)
     {
-        var type = PackedType(use.Source.Type.DType);
+        var type = WeightUse.PackedType(use.Source.Type.DType);
         long size = type == WeightType.F32 ? 4 : 2;
         PackedWeights.Pack(src, type, (int)rows, (int)(use.RowElements / use.Taps), use.Taps, target + (firstRow * use.RowElements * size));
     }
@@ -153,7 +151,7 @@ public sealed unsafe class CpuWeightStore : WeightStore
         {
             if (use.Form == WeightForm.Packed) Pack(use, raw.Pointer, 0, use.Rows, target);
             else if (type == DType.F32) Buffer.MemoryCopy(raw.Pointer, target, use.Bytes, raw.Bytes);
-            else PackedWeights.Widen(raw.Pointer, PackedType(type), (float*)target, use.Source.Type.Shape.Count);
+            else PackedWeights.Widen(raw.Pointer, WeightUse.PackedType(type), (float*)target, use.Source.Type.Shape.Count);
             return;
         }
 

@@ -12,7 +12,7 @@ public static partial class GradientPass
         if (r.Wants(0))
         {
             parts[0] = r.Stored(1) is { } source
-                ? g.Linear(dy, g.Weight(new TurnedMatrix(source)))
+                ? g.Linear(dy, g.Weight(new TurnedWeight(source)))
                 : g.Reshape(g.MatMul(g.Reshape(dy, rows, n), g.Cast(w, DType.F32)), x.Shape.ToArray());
         }
 
@@ -63,7 +63,7 @@ public static partial class GradientPass
             {
                 // A convolution with the kernel turned by half a turn and inputs and outputs exchanged.
                 parts[0] = g.Conv2d(
-                    r.Dy, g.Weight(new TurnedKernel(source)), null,
+                    r.Dy, g.Weight(new TurnedWeight(source)), null,
                     new Conv2dOp(false, 1, 1, reachH - op.PadTop, reachW - op.PadLeft, reachH - op.PadBottom, reachW - op.PadRight, op.DilationH, op.DilationW));
             }
             else

@@ -71,7 +71,7 @@ public static partial class GradientPass
         return r.Node.Op switch
         {
             FusedOp fused => Fused(r, fused),
-            UnaryOp op => [r.Times(r.Dy, Derivative(r, op.Function))],
+            UnaryOp op => [r.G.Times(r.Dy, Derivative(r, op.Function))],
             BinaryOp op => Combined(r, op.Function),
             AffineOp op => [r.G.Affine(r.Dy, op.A)],
             CastOp => [r.G.Cast(r.Dy, r.X(0).DType)],
@@ -165,8 +165,6 @@ public static partial class GradientPass
         public Value X(int i) => new(g, node.Inputs[i]);
 
         public bool Wants(int i) => wanted[i];
-
-        public Value Times(Value a, Value b) => g.Times(a, b);
 
         public IWeightSource? Stored(int operand) => g.Nodes[node.Inputs[operand]].Op is WeightOp { Source: { Format.IsPlain: true } source } ? source : null;
     }
