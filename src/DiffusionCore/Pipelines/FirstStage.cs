@@ -14,25 +14,24 @@ internal sealed class FirstStage : IMemoryHolder, IDisposable
 
     private readonly Device device;
     private readonly IFirstStage network;
-    private readonly WeightStore encoderWeights, decoderWeights;
+    private readonly WeightStore weights;
     private readonly Dictionary<(bool Encodes, int Height, int Width), Plan> plans = [];
     private readonly Dictionary<(int Height, int Width), TiledPlan> tiledPlans = [];
-    private (int Height, int Width, PreparedNetwork Network)? encoder, decoder;
+    private ((bool Encodes, int Height, int Width) What, PreparedNetwork Network)? prepared;     // this or tiles, or nothing
     private TiledDecoder? tiles;
 
     public FirstStage(Device device, IFirstStage network)
     {
         (this.device, this.network) = (device, network);
-        encoderWeights = device.CreateWeightStore();
-        decoderWeights = device.CreateWeightStore();
+        weights = device.CreateWeightStore();
     }
 
     public IFirstStage Network => network;
 
     /// <summary>Bytes of weights held now.</summary>
-    public long Bytes => encoderWeights.Bytes + decoderWeights.Bytes;
+    public long Bytes => weights.Bytes;
 
-    public long HeldBytes => Bytes + (encoder?.Network.HeldBytes ?? 0) + (decoder?.Network.HeldBytes ?? 0) + (tiles?.HeldBytes ?? 0);
+    public long HeldBytes => Bytes + (prepared?.Network.HeldBytes ?? 0) + (tiles?.HeldBytes ?? 0);
 
     /// <summary>Records the decoder of one latent of this size.</summary>
     public static Graph RecordDecoder(IFirstStage network, int height, int width)
@@ -43,11 +42,11 @@ internal sealed class FirstStage : IMemoryHolder, IDisposable
     }
 
     /// <param name="height">Of the image.</param>
-    public PhaseNeeds EncodingNeeds(int height, int width) => Needs($"encoding an image of {width}x{height} would", EncoderPlan(height, width), ImageBytes(height, width));
+    public PhaseNeeds EncodingNeeds(int height, int width) => Needs($"encoding an image of {width}x{height} would", PlanOf(true, height, width), ImageBytes(height, width));
 
     /// <summary>What decoding at once needs.</summary>
     /// <param name="height">Of the latent.</param>
-    public PhaseNeeds DecodingNeeds(int height, int width) => Needs($"{Decoding(height, width)} at once would", DecoderPlan(height, width), ImageBytes(height * network.Factor, width * network.Factor));
+    public PhaseNeeds DecodingNeeds(int height, int width) => Needs($"{Decoding(height, width)} at once would", PlanOf(false, height, width), ImageBytes(height * network.Factor, width * network.Factor));
 
     /// <summary>What decoding in tiles needs.</summary>
     /// <param name="height">Of the latent.</param>
@@ -73,18 +72,10 @@ internal sealed class FirstStage : IMemoryHolder, IDisposable
     /// <returns>[h, w, LatentChannels]: the posterior's mean, scaled as the denoiser has it.</returns>
     public float[] Encode(float[] image, int height, int width, MemoryBudget budget)
     {
-        if (encoder is not { } e || e.Height != height || e.Width != width)
-        {
-            Release();
-            var needs = EncodingNeeds(height, width);
-            long room = budget.Claim(this, needs);
-            encoder = e = (height, width, new PreparedNetwork(device, EncoderPlan(height, width), encoderWeights, room));
-            budget.Say("the encoder", e.Network.StreamedBytes, needs.Weights.All);
-        }
-
-        e.Network.Set<float>(Image, image);
-        e.Network.Run();
-        return e.Network.Output(Latent, "encoded image");
+        var encoder = Prepared(true, height, width, budget);
+        encoder.Set<float>(Image, image);
+        encoder.Run();
+        return encoder.Output(Latent, "encoded image");
     }
 
     /// <param name="latent">[h, w, LatentChannels].</param>
@@ -94,37 +85,26 @@ internal sealed class FirstStage : IMemoryHolder, IDisposable
     /// <exception cref="MemoryException">Not even tiles fit.</exception>
     public float[] Decode(ReadOnlySpan<float> latent, int height, int width, MemoryBudget budget, bool tiled = false, Action<string>? note = null, CancellationToken cancellation = default)
     {
-        if (tiles is { } kept && kept.Plan.Height == height && kept.Plan.Width == width) tiled = true;
         if (!tiled && CanTile(height, width) && !budget.Fits(DecodingNeeds(height, width)))
         {
-            note?.Invoke($"{Decoding(height, width)} at once needs {MemoryBudget.Megabytes(DecodingNeeds(height, width).Least)} of {MemoryBudget.Megabytes(budget.Bytes)}; decoding in tiles instead, in more time");
+            if (!HasTiles(height, width)) note?.Invoke($"{Decoding(height, width)} at once needs {MemoryBudget.Megabytes(DecodingNeeds(height, width).Least)} of {MemoryBudget.Megabytes(budget.Bytes)}; decoding in tiles instead, in more time");
             tiled = true;
         }
 
         if (tiled) return DecodeTiles(latent, height, width, budget, cancellation);
-        if (decoder is not { } d || d.Height != height || d.Width != width)
-        {
-            Release();
-            var needs = DecodingNeeds(height, width);
-            long room = budget.Claim(this, needs);
-            decoder = d = (height, width, new PreparedNetwork(device, DecoderPlan(height, width), decoderWeights, room));
-            budget.Say("the decoder", d.Network.StreamedBytes, needs.Weights.All);
-        }
-
-        d.Network.Set(Latent, latent);
-        d.Network.Run();
-        return d.Network.Output(Image, "decoded image");
+        var decoder = Prepared(false, height, width, budget);
+        decoder.Set(Latent, latent);
+        decoder.Run();
+        return decoder.Output(Image, "decoded image");
     }
 
     /// <summary>Gives all memory back; what is needed is prepared again.</summary>
     public void Release()
     {
-        encoder?.Network.Dispose();
-        decoder?.Network.Dispose();
+        prepared?.Network.Dispose();
         tiles?.Dispose();
-        (encoder, decoder, tiles) = (null, null, null);
-        encoderWeights.Dispose();
-        decoderWeights.Dispose();
+        (prepared, tiles) = (null, null);
+        weights.Dispose();
     }
 
     public void Dispose() => Release();
@@ -135,19 +115,32 @@ internal sealed class FirstStage : IMemoryHolder, IDisposable
 
     private PhaseNeeds Needs(string what, Plan plan, long beside) => new(what, device.Weights(plan), plan.ArenaBytes + beside);
 
-    private Plan EncoderPlan(int height, int width)
+    private Plan PlanOf(bool encodes, int height, int width)
     {
-        if (plans.TryGetValue((true, height, width), out var plan)) return plan;
-        var g = new Graph();
-        g.Output(Latent, network.EncodeToLatent(g, g.Input(Image, new Shape(1, height, width, network.ImageChannels))));
-        return plans[(true, height, width)] = device.Plan(g);
+        if (plans.TryGetValue((encodes, height, width), out var plan)) return plan;
+        return plans[(encodes, height, width)] = device.Plan(encodes ? RecordEncoder(height, width) : RecordDecoder(network, height, width));
     }
 
-    private Plan DecoderPlan(int height, int width)
+    private Graph RecordEncoder(int height, int width)
     {
-        if (!plans.TryGetValue((false, height, width), out var plan)) plans[(false, height, width)] = plan = device.Plan(RecordDecoder(network, height, width));
-        return plan;
+        var g = new Graph();
+        g.Output(Latent, network.EncodeToLatent(g, g.Input(Image, new Shape(1, height, width, network.ImageChannels))));
+        return g;
     }
+
+    private PreparedNetwork Prepared(bool encodes, int height, int width, MemoryBudget budget)
+    {
+        if (prepared is { } p && p.What == (encodes, height, width)) return p.Network;
+        Release();
+        var needs = encodes ? EncodingNeeds(height, width) : DecodingNeeds(height, width);
+        long room = budget.Claim(this, needs);
+        var made = new PreparedNetwork(device, PlanOf(encodes, height, width), weights, room);
+        prepared = ((encodes, height, width), made);
+        budget.Say(encodes ? "the encoder" : "the decoder", made.StreamedBytes, needs.Weights.All);
+        return made;
+    }
+
+    private bool HasTiles(int height, int width) => tiles is { } t && t.Plan.Height == height && t.Plan.Width == width;
 
     private TiledPlan Tiled(int height, int width)
     {
@@ -159,17 +152,17 @@ internal sealed class FirstStage : IMemoryHolder, IDisposable
 
     private float[] DecodeTiles(ReadOnlySpan<float> latent, int height, int width, MemoryBudget budget, CancellationToken cancellation)
     {
-        if (tiles is null || tiles.Plan.Height != height || tiles.Plan.Width != width)
+        if (!HasTiles(height, width))
         {
             Release();
             var needs = TilingNeeds(height, width);
             long room = budget.Claim(this, needs);
-            tiles = new TiledDecoder(device, Tiled(height, width), decoderWeights, room);
+            tiles = new TiledDecoder(device, Tiled(height, width), weights, room);
             budget.Say("the decoder", tiles.StreamedBytes, needs.Weights.All);
         }
 
         var image = new float[height * width * network.Factor * network.Factor * network.ImageChannels];
-        tiles.Decode(latent, image, cancellation);
+        tiles!.Decode(latent, image, cancellation);
         for (int i = 0; i < image.Length; i++)
             if (!float.IsFinite(image[i])) throw new NonFiniteException("decoded image", i);
         return image;
