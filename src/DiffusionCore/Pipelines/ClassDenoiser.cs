@@ -20,7 +20,10 @@ internal sealed class ClassDenoiser(UNet2DModel unet) : IDenoiser
     public int? SampleWidth => unet.Config.SampleWidth;
 
     public Value Record(Graph g, Value x, Value t, SessionShape shape) =>
-        unet.Record(g, x, t, unet.Config.ClassEmbedding == ClassEmbeddingKind.None ? null : g.Input(ClassLabels, new Shape(shape.Rows), DType.I64, Rate.Request));
+        unet.Record(g, x, t, unet.Config.ClassEmbedding == ClassEmbeddingKind.None ? null : Labels(g, shape));
+
+    /// <summary>The input <see cref="ClassLabels"/>.</summary>
+    internal static Value Labels(Graph g, SessionShape shape) => g.Input(ClassLabels, new Shape(shape.Rows), DType.I64, Rate.Request);
 }
 
 /// <summary>DiT: a class, always.</summary>
@@ -37,5 +40,5 @@ internal sealed class TransformerDenoiser(DiTTransformer2DModel network) : IDeno
     public int? SampleWidth => network.Config.SampleSize;
 
     public Value Record(Graph g, Value x, Value t, SessionShape shape) =>
-        network.Record(g, x, t, g.Input(ClassDenoiser.ClassLabels, new Shape(shape.Rows), DType.I64, Rate.Request));
+        network.Record(g, x, t, ClassDenoiser.Labels(g, shape));
 }

@@ -46,11 +46,14 @@ public sealed record ClassNames(IReadOnlyList<string> Names, int? NullClass)
         throw new UsageException($"class '{given}' is unknown{hint}");
     }
 
+    /// <summary>Names of classes that have none.</summary>
+    internal static string[] Numbers(int count) => [.. Enumerable.Range(0, count).Select(i => i.ToString(CultureInfo.InvariantCulture))];
+
     private static string[] Synonyms(string name) => name.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
 
     private static string[] Labels(int count, ConfigFile? index)
     {
-        string[] names = [.. Enumerable.Range(0, count).Select(i => i.ToString(CultureInfo.InvariantCulture))];
+        string[] names = Numbers(count);
         if (index?.GetOptionalObject(IndexField) is not { } labels) return names;
         foreach (var p in labels.Root.EnumerateObject())
         {

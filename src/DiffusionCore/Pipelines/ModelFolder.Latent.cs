@@ -132,7 +132,7 @@ public sealed partial class ModelFolder
     /// <summary>The averaged weights where the file has them and the configuration does not say that they are not used; else the trained ones.</summary>
     private static Checkpoint UNetOf(Checkpoint file, LatentConfig config)
     {
-        bool averaged = config.Params.GetBool("use_ema", true) && SingleFileHas(file, AveragePrefix);
+        bool averaged = config.Params.GetBool("use_ema", true) && file.Names.Any(n => n.StartsWith(AveragePrefix, StringComparison.Ordinal));
         var views = new List<TensorView>();
         foreach (string key in file.Names.Where(n => n.StartsWith(UNetPrefix, StringComparison.Ordinal)).ToArray())
         {
@@ -144,8 +144,6 @@ public sealed partial class ModelFolder
         if (views.Count == 0) throw new ModelFileException(file.Path, UNetPrefix, $"is not there; expected a checkpoint by the authors' names, it has {string.Join(", ", file.Names.Take(4))}");
         return Checkpoint.View(file, views);
     }
-
-    private static bool SingleFileHas(Checkpoint file, string prefix) => file.Names.Any(n => n.StartsWith(prefix, StringComparison.Ordinal));
 
     private static Checkpoint View(Checkpoint file, string prefix, string? without = null) => Checkpoint.View(
         file, file.Names.Where(n => n.StartsWith(prefix, StringComparison.Ordinal) && (without is null || !n.AsSpan(prefix.Length).StartsWith(without))).Select(n => new TensorView(n[prefix.Length..], n)).ToArray());

@@ -122,8 +122,9 @@ internal sealed class TextConditioner : IMemoryHolder, IDisposable
             {
                 var own = device.Weights(plan);
                 later -= own.Least;
-                networks.Add(new PreparedNetwork(device, plan, weights, Math.Min(own.All, room - later)));
-                room -= Math.Min(own.All, room - later);
+                long given = Math.Min(own.All, room - later);
+                networks.Add(new PreparedNetwork(device, plan, weights, given));
+                room -= given;
             }
 
             budget.Say(needs.What, networks.Sum(n => n.StreamedBytes), needs.Weights.All);

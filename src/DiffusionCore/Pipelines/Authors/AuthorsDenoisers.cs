@@ -17,7 +17,7 @@ internal sealed class OpenAiDenoiser(OpenAiUNet unet) : IDenoiser
     public int? SampleWidth => unet.Config.ImageSize;
 
     public Value Record(Graph g, Value x, Value t, SessionShape shape) =>
-        unet.Record(g, x, t, null, unet.Config.Classes > 0 ? g.Input(ClassDenoiser.ClassLabels, new Shape(shape.Rows), DType.I64, Rate.Request) : null);
+        unet.Record(g, x, t, null, unet.Config.Classes > 0 ? ClassDenoiser.Labels(g, shape) : null);
 }
 
 /// <summary>A network that is told the noise level and answers the denoised image. Its class is a vector with one 1; class number Labels is the vector of zeros.</summary>
@@ -34,6 +34,8 @@ internal sealed class LevelDenoiser(int channels, int multiple, int side, int la
 
     public int? SampleWidth => side;
 
+    public bool TakesClasses => labels > 0;
+
     public static LevelDenoiser Of(EdmPrecond network) =>
         new(network.Config.ImageChannels, network.Network.SizeMultiple, network.Config.Resolution, network.Config.LabelChannels, (g, x, t, y) => network.Record(g, x, t, y));
 
@@ -44,12 +46,12 @@ internal sealed class LevelDenoiser(int channels, int multiple, int side, int la
         new(network.Config.ImageChannels, network.SizeMultiple, network.Config.Resolution, network.Config.LabelChannels, (g, x, t, y) => network.Record(g, x, t, y));
 
     public Value Record(Graph g, Value x, Value t, SessionShape shape) =>
-        Record(g, x, t, labels == 0 ? null : g.Input(ClassDenoiser.ClassLabels, new Shape(shape.Rows), DType.I64, Rate.Request));
+        Record(g, x, t, TakesClasses ? ClassDenoiser.Labels(g, shape) : null);
 
     /// <param name="classes">[N] class numbers; null where the network takes none.</param>
     public Value Record(Graph g, Value x, Value t, Value? classes)
     {
-        if (classes is not { } ids || labels == 0) return record(g, x, t, null);
+        if (classes is not { } ids || !TakesClasses) return record(g, x, t, null);
         var rows = new float[(labels + 1) * labels];
         for (int i = 0; i < labels; i++) rows[i * labels + i] = 1;
         return record(g, x, t, g.Embedding(ids, g.Constant(rows, new Shape(labels + 1, labels))));
@@ -69,12 +71,9 @@ internal sealed class AutoGuidedDenoiser(LevelDenoiser network, LevelDenoiser gu
 
     public int? SampleWidth => network.SampleWidth;
 
-    /// <summary>Whether the network takes a class.</summary>
-    public required bool TakesClasses { get; init; }
-
     public Value Record(Graph g, Value x, Value t, SessionShape shape)
     {
-        Value? classes = TakesClasses ? g.Input(ClassDenoiser.ClassLabels, new Shape(shape.Rows), DType.I64, Rate.Request) : null;
+        Value? classes = network.TakesClasses ? ClassDenoiser.Labels(g, shape) : null;
         if (!shape.Guided) return network.Record(g, x, t, classes);
         long n = shape.Images;
         Value? told = classes is { } c ? g.Slice(c, 0, n, n) : null;

@@ -49,10 +49,9 @@ public sealed partial class ModelFolder
                 Classes = Labels(network.Config.LabelChannels);
                 return true;
             case Edm2Pair pair:
-                int labels = pair.Network.Config.LabelChannels;
-                Denoiser = new AutoGuidedDenoiser(LevelDenoiser.Of(pair.Network), LevelDenoiser.Of(pair.Guide)) { TakesClasses = labels > 0 };
+                Denoiser = new AutoGuidedDenoiser(LevelDenoiser.Of(pair.Network), LevelDenoiser.Of(pair.Guide));
                 Own = EdmSampling.ReadMagnitudePreserving(f);
-                Classes = Labels(labels);
+                Classes = Labels(pair.Network.Config.LabelChannels);
                 return true;
             case ScoreUNet network:
                 Denoiser = new ScoreDenoiser(network);

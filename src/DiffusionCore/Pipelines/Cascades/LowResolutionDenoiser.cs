@@ -36,7 +36,7 @@ internal sealed class LowResolutionDenoiser(UNet2DModel unet) : IDenoiser
         return unet.Record(g, g.Concat(3, x, low), t, unet.Config.ClassEmbedding switch
         {
             ClassEmbeddingKind.Timestep => g.Input(NoiseLevel, new Shape(1), DType.I64, Rate.Request),
-            ClassEmbeddingKind.Table => g.Input(ClassDenoiser.ClassLabels, new Shape(shape.Rows), DType.I64, Rate.Request),
+            ClassEmbeddingKind.Table => ClassDenoiser.Labels(g, shape),
             _ => null,
         });
     }

@@ -50,8 +50,7 @@ public abstract class GuidingClassifier
         internal override Value RecordLogits(Graph g, Value x, Value t) => network.Record(g, x).Logits;
     }
 
-    private sealed class AtEveryLevel(string path, OpenAiClassifier network)
-        : GuidingClassifier(path, [.. Enumerable.Range(0, network.Config.OutChannels).Select(i => i.ToString(System.Globalization.CultureInfo.InvariantCulture))])
+    private sealed class AtEveryLevel(string path, OpenAiClassifier network) : GuidingClassifier(path, ClassNames.Numbers(network.Config.OutChannels))
     {
         public override bool Noisy => true;
 

@@ -35,7 +35,7 @@ public sealed partial class ModelFolder
         if (Classes is null) (Classes, ClassesAreTheClassifiers) = (new ClassNames(Classifier.Names, Classifier.Names.Count), true);
 
         // Numbers must mean the same; a classifier that names its classes may have them in another order.
-        bool named = !Classifier.Names.Select((n, i) => n == i.ToString(System.Globalization.CultureInfo.InvariantCulture)).All(v => v);
+        bool named = !Classifier.Names.SequenceEqual(ClassNames.Numbers(Classifier.Names.Count));
         if (named && Classes.Names.Any(n => !int.TryParse(n, out _)) && !Classes.Names.Take(Classifier.Names.Count).SequenceEqual(Classifier.Names))
             throw new ModelFileException(Classifier.Path, "classes", $"are not those of {Name}: {string.Join(", ", Classifier.Names.Take(3))}... and {string.Join(", ", Classes.Names.Take(3))}...");
     }

@@ -45,7 +45,7 @@ public static class LayoutFile
 /// <param name="Objects">Most objects.</param>
 internal sealed record LayoutTokens(ConditionKind Kind, int Tokens, int Objects, bool Crop, ClassNames Names)
 {
-    private int Each => Kind switch { ConditionKind.Layout => 3, ConditionKind.Points => 2, _ => 1 };
+    private int Each => TokensOf(Kind);
 
     /// <summary>Tokens of any layout.</summary>
     public int Length => Objects * Each + (Crop ? 2 : 0);
@@ -55,7 +55,7 @@ internal sealed record LayoutTokens(ConditionKind Kind, int Tokens, int Objects,
     public static LayoutTokens Read(LatentConfig config, string folder, ConditionKind kind, int vocabulary, int positions)
     {
         var data = config.File.GetOptionalObject("layout") ?? Data(config.File);
-        int each = kind switch { ConditionKind.Layout => 3, ConditionKind.Points => 2, _ => 1 };
+        int each = TokensOf(kind);
         int tokens = data?.GetInt("no_tokens", vocabulary, 5, 1 << 24) ?? vocabulary, objects = data?.GetInt("max_objects_per_image", positions / each, 1, 1 << 20) ?? positions / each;
         bool crop = kind != ConditionKind.Labels && (data?.GetBool("encode_crop", positions % each == 2) ?? positions % each == 2);
         if (tokens > vocabulary) throw new ModelFileException(config.File.Path, "no_tokens", $"a layout has {tokens} tokens, the encoder embeds {vocabulary}; they do not belong together");
@@ -80,6 +80,9 @@ internal sealed record LayoutTokens(ConditionKind Kind, int Tokens, int Objects,
         if (Crop) tokens.AddRange([Point(0, 0), Point(1, 1)]);
         return [.. tokens];
     }
+
+    // Of one object.
+    private static int TokensOf(ConditionKind kind) => kind switch { ConditionKind.Layout => 3, ConditionKind.Points => 2, _ => 1 };
 
     private int Point(double x, double y)
     {
