@@ -31,7 +31,7 @@ internal sealed class Conditioning
         if (request.Mask is { } mask) LatentMask = Shrunk(mask, model.Factor);
         if (model.Own is Samplers.Authors.LatentSampling)
         {
-            latent = new LatentConditions(pipeline, request, guided, height, width, encoder, budget);
+            latent = new LatentConditions(pipeline, request, guided, height, width, encoder, budget, note);
             tokens = model.Condition?.Length ?? 0;
         }
 
@@ -41,11 +41,11 @@ internal sealed class Conditioning
         int chunks = Math.Max(pipeline.ChunksOf(request.Prompt, request), guided ? pipeline.ChunksOf(against, request) : 1);
         positive = pipeline.Encode(request.Prompt, request, chunks, budget);
         tokens = positive.Tokens;
-        if (positive.Lost is { } lost) note?.Invoke($"the prompt is longer than the text encoder takes; cut off: \"{Shortened(lost)}\"");
+        SayCut(note, "prompt", positive.Lost);
         if (guided)
         {
             negative = pipeline.Encode(against, request, chunks, budget);
-            if (negative.Lost is { } lostToo) note?.Invoke($"the negative prompt is longer than the text encoder takes; cut off: \"{Shortened(lostToo)}\"");
+            SayCut(note, "negative prompt", negative.Lost);
             if (request.Negative is null && model.ZerosForNoPrompt)
                 negative = negative with { Hidden = new float[negative.Hidden.Length], Pooled = negative.Pooled is { } p ? new float[p.Length] : null };
         }
@@ -138,10 +138,16 @@ internal sealed class Conditioning
     // Original height and width, crop top and left, then the target's height and width; the refiner has a score in their place.
     private float[] Sizes(int count, float score) => count == 5 ? [height, width, 0, 0, score] : [height, width, 0, 0, height, width];
 
-    // One line on a terminal, whatever the length of the prompt.
-    private static string Shortened(string text) => text.Length <= ShownOfLost ? text : $"{text[..ShownOfLost]}... ({text.Length} characters)";
+    /// <summary>Says what of a text was lost: one line on a terminal, whatever its length.</summary>
+    internal static void SayCut(Action<string>? note, string what, string? lost)
+    {
+        if (lost is null) return;
+        string shown = lost.Length <= ShownOfLost ? lost : $"{lost[..ShownOfLost]}... ({lost.Length} characters)";
+        note?.Invoke($"the {what} is longer than the text encoder takes; cut off: \"{shown}\"");
+    }
 
-    private static float[] Signed(float[] unit) => Array.ConvertAll(unit, v => 2 * v - 1);
+    /// <summary>[0, 1] to [-1, 1].</summary>
+    internal static float[] Signed(float[] unit) => Array.ConvertAll(unit, v => 2 * v - 1);
 
     // A latent's pixel is made anew where the mask's pixel at its corner says so, as the peers shrink masks.
     internal static float[] Shrunk(SourceImage mask, int factor)

@@ -57,7 +57,7 @@ internal static class LowResolutionInput
         for (int i = 0; i < images; i++)
         {
             var image = request.SmallImages[request.SmallImages.Count == 1 ? 0 : first + i];
-            float[] x = Array.ConvertAll(image.Values, v => 2 * v - 1);
+            float[] x = Conditioning.Signed(image.Values);
             if (level > 0) Noise(x, image, level, model.Scheduler, request, CoarseSteps.Seeds([seeds[i]], request.Noise, first + i), first + i);
             ImageResize.Run(x, image.Height, image.Width, image.Channels, height, width, ResizeFilter.Bilinear).CopyTo(rows[(i * each)..]);
         }

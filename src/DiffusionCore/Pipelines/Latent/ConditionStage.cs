@@ -99,11 +99,12 @@ internal sealed class LatentConditions
     private readonly float[]? beside;
 
     /// <param name="height">Of the image, in pixels.</param>
-    public LatentConditions(GeneratePipeline pipeline, GenerateRequest request, bool guided, int height, int width, ConditionEncoder? encoder, MemoryBudget budget)
+    /// <param name="note">As that of <see cref="Conditioning"/>.</param>
+    public LatentConditions(GeneratePipeline pipeline, GenerateRequest request, bool guided, int height, int width, ConditionEncoder? encoder, MemoryBudget budget, Action<string>? note)
     {
         (model, this.guided) = (pipeline.Model, guided);
-        if (model.Condition is { } stage && encoder is not null) Contexts(pipeline, request, stage, encoder, budget);
-        if (model.ConditionKind == ConditionKind.LowResolution) beside = Array.ConvertAll(request.LowResolution!.Values, v => 2 * v - 1);
+        if (model.Condition is { } stage && encoder is not null) Contexts(request, stage, encoder, budget, note);
+        if (model.ConditionKind == ConditionKind.LowResolution) beside = Conditioning.Signed(request.LowResolution!.Values);
         if (model.ConditionKind == ConditionKind.MaskedImage) beside = MaskedImage(pipeline, request, height, width, budget);
     }
 
@@ -123,7 +124,7 @@ internal sealed class LatentConditions
         return bytes.ToArray();
     }
 
-    private void Contexts(GeneratePipeline pipeline, GenerateRequest request, ConditionStage stage, ConditionEncoder encoder, MemoryBudget budget)
+    private void Contexts(GenerateRequest request, ConditionStage stage, ConditionEncoder encoder, MemoryBudget budget, Action<string>? note)
     {
         if (request.Tokens.Count > 0)
         {
@@ -138,7 +139,7 @@ internal sealed class LatentConditions
             case ConditionKind.Text:
                 with.Add(encoder.Encode(Text(request.Prompt, "prompt"), budget));
                 if (guided) without.Add(encoder.Encode(Text(request.Negative ?? "", "negative prompt"), budget));
-                else if (request.Negative is not null) pipeline.Note?.Invoke("the negative prompt has no effect without guidance");
+                else if (request.Negative is not null) note?.Invoke("the negative prompt has no effect without guidance");
                 break;
             case ConditionKind.Class:
                 int none = model.Classes!.NullClass ?? 0;
@@ -155,7 +156,7 @@ internal sealed class LatentConditions
         int[] Text(string text, string what)
         {
             var (ids, lost) = stage.Tokenizer!.Encode(text, stage.Length);
-            if (lost is not null) pipeline.Note?.Invoke($"the {what} is longer than the text encoder takes; cut off: \"{lost}\"");
+            Conditioning.SayCut(note, what, lost);
             return ids;
         }
     }
@@ -163,7 +164,7 @@ internal sealed class LatentConditions
     // The image without what the mask covers, as a latent, and the mask at the latent's size in [-1, 1].
     private float[] MaskedImage(GeneratePipeline pipeline, GenerateRequest request, int height, int width, MemoryBudget budget)
     {
-        var image = Array.ConvertAll(request.Init!.Values, v => 2 * v - 1);
+        float[] image = Conditioning.Signed(request.Init!.Values);
         for (int i = 0; i < image.Length; i++)
             if (request.Mask!.Values[i / model.ImageChannels] >= 0.5f) image[i] = -1;
         float[] latent = pipeline.Latent(image, height, width, budget), mask = Conditioning.Shrunk(request.Mask!, model.Factor);
