@@ -18,7 +18,7 @@ public sealed partial class DenoiseSession
     internal static long StagingBytes(Plan plan, SamplerPlan sampler, SessionShape shape, int channels)
     {
         long latents = (long)shape.Images * shape.Height * shape.Width * channels * shape.State.Size();
-        int more = (sampler.Evaluations.Any(e => e.Known is not null) ? 2 : 0) + (sampler.Form?.Projected is { Momentum: not 0 } ? 1 : 0);
+        int more = (sampler.Fills ? 2 : 0) + (Remembers(sampler) ? 1 : 0);
         return ((sampler.Slots + StagedLatents + more) * latents) + (2 * plan.Graph.Nodes.Where(n => n.Op is InputOp && n.Rate == Rate.Request).Sum(n => n.Type.Bytes));
     }
 
@@ -32,6 +32,9 @@ public sealed partial class DenoiseSession
         if (sampler.Adaptive is not null && shape.Images > 1) throw new UsageException($"sampler {sampler.Name} chooses its steps by the error of one image: use --batch 1");
         return new NetworkPlans(device, denoiser, sampler, shape, shortcuts, path);
     }
+
+    // Projected guidance with momentum.
+    private static bool Remembers(SamplerPlan sampler) => sampler.Form?.Projected is { Momentum: not 0 };
 
     private static NetworkPlans Checked(NetworkPlans plans, MemoryBudget budget, string what)
     {

@@ -58,7 +58,7 @@ public sealed partial class DenoiseSession : IDisposable
         this.plans = plans;
         Channels = denoiser.Channels;
         Variance = denoiser.OutputChannels == 2 * Channels;
-        bool fills = sampler.Evaluations.Any(e => e.Known is not null), works = sampler.ThresholdRatio > 0 || sampler.Evaluations.Any(e => e.LangevinRatio > 0), remembers = sampler.Form?.Projected is { Momentum: not 0 };
+        bool works = sampler.ThresholdRatio > 0 || sampler.Evaluations.Any(e => e.LangevinRatio > 0);
         long numbers = (long)shape.Images * Elements, bytes = numbers * shape.State.Size();
         plans.Prepare(weights, weightBytes);
         state = new LatentMemory(device, shape.State, checked((int)numbers));
@@ -67,8 +67,8 @@ public sealed partial class DenoiseSession : IDisposable
         time = device.Allocate(sizeof(float));
         scale = device.Allocate(sizeof(float));
         work = works ? device.Allocate(bytes) : null;
-        (known, mask) = fills ? (device.Allocate(bytes), device.Allocate(bytes)) : (null, null);
-        running = remembers ? device.Allocate(bytes + 3 * shape.Images * sizeof(float)) : null;
+        (known, mask) = sampler.Fills ? (device.Allocate(bytes), device.Allocate(bytes)) : (null, null);
+        running = Remembers(sampler) ? device.Allocate(bytes + 3 * shape.Images * sizeof(float)) : null;
         slots = [.. Enumerable.Range(0, sampler.Slots).Select(_ => device.Allocate(bytes))];
         updates = [.. plans.Outputs.Select(output => new DeviceStep(device, sampler, sample, output, noise, work, slots) { Running = running, Single = state.Single, Known = known, Mask = mask })];
         plans.Bind("sample", state.Single ?? sample);

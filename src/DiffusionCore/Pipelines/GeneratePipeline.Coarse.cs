@@ -14,7 +14,6 @@ public sealed partial class GeneratePipeline
     private CoarseSteps? Coarse(GenerateRequest request)
     {
         if (request.Shortcuts.Coarse is not { } coarse) return null;
-        if (Model.Stages.Count > 1) throw new UsageException($"coarse: {Model.Name} has stages of its own, from coarse to fine");
         if (Model.Own is not null) throw new UsageException($"coarse: {Model.Name} is sampled as its authors do, at one resolution");
         var (height, width) = Size(request);
         int multiple = Model.Denoiser.SizeMultiple * Model.Factor * coarse.Factor;

@@ -18,8 +18,7 @@ public sealed partial class GeneratePipeline
     internal PhaseNeeds DenoisingNeeds(GenerateRequest request, int images)
     {
         var plan = Plan(request);
-        var shape = Shape(request, plan, images);
-        return sessions.Needs(new SessionKey(shape with { Tokens = Tokens(request, shape.Guided) }, plan, request.Shortcuts));
+        return sessions.Needs(new SessionKey(Shape(request, plan, images), plan, request.Shortcuts));
     }
 
     private MemoryBudget Budget(GenerateRequest request)
@@ -46,7 +45,6 @@ public sealed partial class GeneratePipeline
         }
 
         var shape = Shape(request, sampler, Math.Min(batch, request.Count));
-        shape = shape with { Tokens = Tokens(request, shape.Guided) };
         if (budget.FitsWhole(Needs(shape.Images))) return batch;
         bool whole = budget.FitsWhole(Needs(1));
         int fits = 1, tooMany = shape.Images + (whole ? 0 : 1);

@@ -74,7 +74,7 @@ public sealed partial class GeneratePipeline : IDisposable
             {
                 Seeds = seeds, FirstImage = first, Total = request.Count, Noise = request.Noise, Variation = request.Variation, Guidance = request.Guidance,
                 Conditioning = Conditions(labels, first, seeds), Latents = Repeated(latent, images),
-                Mask = (Model.Text is { Inpaints: true } && !Fills(sampler)) || Model.ConditionKind == ConditionKind.MaskedImage ? null : Repeated(conditions.LatentMask, images),
+                Mask = (Model.Text is { Inpaints: true } && !sampler.Fills) || Model.ConditionKind == ConditionKind.MaskedImage ? null : Repeated(conditions.LatentMask, images),
             };
             var shape = conditions.Shape(images);
             float[] latents;                    // of its own: decoding may take the session's memory
@@ -152,7 +152,7 @@ public sealed partial class GeneratePipeline : IDisposable
         if (request.Forms.Perturbed is { } own && (Model.Own is not null || Model.GuidesItself)) throw new UsageException($"{own.Name}: {Model.Name} is guided as its authors do; leave it out");
         if (request.Forms.Perturbed is { } third && !request.Shortcuts.None) throw new UsageException($"{third.Name}: a perturbed branch and shortcuts exclude each other; leave one of them out");
         if (request.Preview is not null && request.State != DType.F32) throw new UsageException("preview: it looks at latents in f32; use --state f32");
-        if (Fills(plan) && (request.Init is null || request.Mask is null)) throw new UsageException($"sampler {plan.Name} fills the missing part of an image: it needs an image and a mask; give --init and --mask");
+        if (plan.Fills && (request.Init is null || request.Mask is null)) throw new UsageException($"sampler {plan.Name} fills the missing part of an image: it needs an image and a mask; give --init and --mask");
         var guidance = request.AllGuidance;
         guidance.Check();
         bool guided = Guided(request, plan), formed = guidance.Rescale > 0 || guidance.Projected is not null;
@@ -164,8 +164,7 @@ public sealed partial class GeneratePipeline : IDisposable
     public DenoiseSession Session(GenerateRequest request, int images)
     {
         var plan = Plan(request);
-        var shape = Shape(request, plan, images) with { Tokens = Model.Condition?.Length ?? (Model.TextEncoders.Count > 0 ? Model.TextEncoders[0].Tokenizer.MaximumLength : 0) };
-        return sessions.Get(new SessionKey(shape, plan, request.Shortcuts), Budget(request));
+        return sessions.Get(new SessionKey(Shape(request, plan, images), plan, request.Shortcuts), Budget(request));
     }
 
     public void Dispose()
@@ -264,14 +263,13 @@ public sealed partial class GeneratePipeline : IDisposable
     }
 
     // Samplers that fill the missing part of an image start from noise, whatever the strength.
-    private static bool Fills(SamplerPlan plan) => plan.Evaluations.Any(e => e.Known is not null);
-
     private bool Fills(string? sampler) => Sampler.FillsImages(sampler ?? Model.Scheduler.ClassName);
 
     private SessionShape Shape(GenerateRequest request, SamplerPlan plan, int images)
     {
         var (height, width) = Size(request);
-        return new SessionShape(images, height / Model.Factor, width / Model.Factor, Guided(request, plan)) { Perturbed = request.Forms.Perturbed, State = request.State };
+        bool guided = Guided(request, plan);
+        return new SessionShape(images, height / Model.Factor, width / Model.Factor, guided) { Tokens = Tokens(request, guided), Perturbed = request.Forms.Perturbed, State = request.State };
     }
 
     private static float[]? Repeated(float[]? one, int images)
@@ -282,14 +280,11 @@ public sealed partial class GeneratePipeline : IDisposable
         return all;
     }
 
-    // [-1, 1] to bytes, to the nearest, halves to even as the peers round.
     private byte[] Pixels(ReadOnlySpan<float> latent, SessionShape shape, GenerateRequest request, MemoryBudget budget, CancellationToken cancellation)
     {
         for (int i = 0; i < latent.Length; i++)
             if (!float.IsFinite(latent[i])) throw new NonFiniteException(firstStage is null ? "denoised image" : "denoised latent", i);
         var image = firstStage is null ? latent : firstStage.Decode(latent, shape.Height, shape.Width, budget, request.Tiled, Note, cancellation);
-        var pixels = new byte[image.Length];
-        for (int i = 0; i < pixels.Length; i++) pixels[i] = (byte)Math.Round(Math.Clamp(Model.Own is { UnitRange: true } ? image[i] : image[i] * 0.5f + 0.5f, 0, 1) * 255);
-        return pixels;
+        return Model.Bytes(image);
     }
 }

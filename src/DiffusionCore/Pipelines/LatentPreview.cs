@@ -56,7 +56,7 @@ internal sealed class LatentPreview : IDisposable
         {
             var latent = latents.AsSpan(i * session.Elements, session.Elements);
             float[] values = stage is not null ? stage.Decode(latent, session.Height, session.Width, budget, cancellation: cancellation) : model.FirstStage is null ? latent.ToArray() : Linear(latent);
-            images.Add(Array.ConvertAll(values, v => (byte)Math.Round(Math.Clamp(v * 0.5f + 0.5f, 0, 1) * 255)));
+            images.Add(model.Bytes(values));
         }
 
         options.Shown(new Preview(first, step, steps, session.Width * factor, session.Height * factor, channels, images));

@@ -97,6 +97,15 @@ public sealed partial class ModelFolder : IDisposable
     /// <summary>Pixels of the image per pixel of the latent, along one axis.</summary>
     public int Factor => FirstStage?.Factor ?? 1;
 
+    /// <summary>Pixels as the model has them, in [-1, 1] or [0, 1], as bytes: to the nearest, halves to even as the peers round.</summary>
+    internal byte[] Bytes(ReadOnlySpan<float> image)
+    {
+        bool unit = Own is { UnitRange: true };
+        var bytes = new byte[image.Length];
+        for (int i = 0; i < bytes.Length; i++) bytes[i] = (byte)Math.Round(Math.Clamp(unit ? image[i] : image[i] * 0.5f + 0.5f, 0, 1) * 255);
+        return bytes;
+    }
+
     /// <summary>Channels of the images.</summary>
     public int ImageChannels => FirstStage?.ImageChannels ?? Denoiser.Channels;
 

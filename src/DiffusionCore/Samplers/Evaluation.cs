@@ -166,6 +166,9 @@ public sealed record SamplerPlan
     /// <summary>How the branches of guidance are put together beyond u + w(c - u); null for that.</summary>
     public GuidanceForm? Form { get; init; }
 
+    /// <summary>Whether the run fills the missing part of an image.</summary>
+    public bool Fills => Evaluations.Any(e => e.Known is not null);
+
     public bool Clips => ThresholdRatio > 0 || !double.IsPositiveInfinity(Clip);
 
     /// <summary>Timesteps of the schedule, first step first (one per evaluation where a solver repeats them).</summary>
