@@ -65,6 +65,20 @@ public sealed class TextPipelineTests : IDisposable
     }
 
     [Fact]
+    public void Tiles_of_an_earlier_request_do_not_stand_in_for_a_whole_decode()
+    {
+        string path = Synthetic("sd-tiny");
+        var request = Lighthouse with { Width = 320, Height = 192, Options = new SamplerOptions { Steps = 1 } };
+        using var model = ModelFolder.Load(path);
+        using var device = new CpuDevice(2);
+        using var pipeline = new GeneratePipeline(model, device);
+        var images = new List<byte[]>();
+        foreach (bool tiled in (bool[])[true, false]) pipeline.Generate(request with { Tiled = tiled }, i => images.Add(i.Pixels));
+        Assert.Equal(Make(path, request, 2)[0], images[1]);
+        Assert.NotEqual(images[0], images[1]);
+    }
+
+    [Fact]
     public void An_image_to_start_from_is_taken_back_by_its_strength()
     {
         string model = Synthetic("sd-tiny");
