@@ -9,7 +9,7 @@ namespace DiffusionCore.Tests.Guidance;
 /// <summary>Guidance, F64 latents and RePaint in whole runs of the bundled model.</summary>
 public sealed class GuidedPipelineTests : IDisposable
 {
-    private readonly ModelFolder model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+    private readonly ModelFolder model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
     private readonly CpuDevice device = new(2);
     private readonly GeneratePipeline pipeline;
 
@@ -30,28 +30,28 @@ public sealed class GuidedPipelineTests : IDisposable
     {
         var plain = Request() with { Count = 2 };
         var request = With(plain, form);
-        byte[][] together = Make(request with { Batch = 2 }), apart = Make(request with { Batch = 1 });
+        byte[][] together = pipeline.Make(request with { Batch = 2 }), apart = pipeline.Make(request with { Batch = 1 });
         Assert.Equal(together, apart);
-        byte[][] without = Make(plain with { Batch = 2 });
+        byte[][] without = pipeline.Make(plain with { Batch = 2 });
         if (form == "f64") Assert.All(together.Zip(without), p => Assert.True(p.First.Zip(p.Second).All(v => Math.Abs(v.First - v.Second) <= 1)));
         else Assert.NotEqual(without, together);
     }
 
     [Fact]
     public void A_scale_of_zero_leaves_the_perturbed_branch_out() =>
-        Assert.Equal(Make(Request()), Make(Request() with { Forms = new GuidanceOptions { Perturbed = new PerturbedGuidance(Perturbation.Attention, 0, []) } }));
+        Assert.Equal(pipeline.Make(Request()), pipeline.Make(Request() with { Forms = new GuidanceOptions { Perturbed = new PerturbedGuidance(Perturbation.Attention, 0, []) } }));
 
     [Fact]
     public void Perturbed_attention_works_without_a_condition()
     {
         var request = Request() with { Classes = [], Guidance = 1 };
-        Assert.NotEqual(Make(request), Make(request with { Forms = new GuidanceOptions { Perturbed = new PerturbedGuidance(Perturbation.Attention, 3, ["mid_block"]) } }));
+        Assert.NotEqual(pipeline.Make(request), pipeline.Make(request with { Forms = new GuidanceOptions { Perturbed = new PerturbedGuidance(Perturbation.Attention, 3, ["mid_block"]) } }));
     }
 
     [Fact]
     public void Repaint_keeps_the_given_part_and_makes_the_rest()
     {
-        byte[] given = Make(Request())[0];
+        byte[] given = pipeline.Make(Request())[0];
         var request = Request() with
         {
             Sampler = "repaint",
@@ -60,7 +60,7 @@ public sealed class GuidedPipelineTests : IDisposable
             Init = new SourceImage(32, 32, 1, Array.ConvertAll(given, v => v / 255f)),
             Mask = new SourceImage(32, 32, 1, [.. Enumerable.Range(0, 1024).Select(i => i % 32 >= 16 ? 1f : 0)]),
         };
-        byte[] made = Make(request)[0];
+        byte[] made = pipeline.Make(request)[0];
         int changed = 0;
         for (int i = 0; i < 1024; i++)
         {
@@ -69,21 +69,21 @@ public sealed class GuidedPipelineTests : IDisposable
         }
 
         Assert.True(changed > 50, $"{changed} pixels of the masked half differ");
-        Assert.Equal(Make(request)[0], made);
-        byte[] wide = Make(request with { State = DType.F64 })[0];
+        Assert.Equal(pipeline.Make(request)[0], made);
+        byte[] wide = pipeline.Make(request with { State = DType.F64 })[0];
         Assert.All(made.Zip(wide), p => Assert.InRange(Math.Abs(p.First - p.Second), 0, 1));
-        Assert.Contains("needs an image and a mask", Assert.Throws<UsageException>(() => Make(request with { Mask = null })).Message, StringComparison.Ordinal);
+        Assert.Contains("needs an image and a mask", Assert.Throws<UsageException>(() => pipeline.Make(request with { Mask = null })).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Evaluations_are_counted_as_they_run()
     {
-        Make(Request());
+        pipeline.Make(Request());
         Assert.Equal(6, pipeline.NetworkEvaluations);
-        Make(Request() with { Sampler = "heun", Options = new SamplerOptions { Steps = 6 } });
+        pipeline.Make(Request() with { Sampler = "heun", Options = new SamplerOptions { Steps = 6 } });
         Assert.Equal(6 + 11, pipeline.NetworkEvaluations);
         long before = pipeline.NetworkEvaluations;
-        Make(Request() with { Sampler = "dpm_adaptive", Options = new SamplerOptions { Steps = 10 } });
+        pipeline.Make(Request() with { Sampler = "dpm_adaptive", Options = new SamplerOptions { Steps = 10 } });
         Assert.True(pipeline.NetworkEvaluations - before > 6);
     }
 
@@ -115,22 +115,4 @@ public sealed class GuidedPipelineTests : IDisposable
         "threshold" => request with { Forms = new GuidanceOptions { Threshold = (0.9, 3) } },
         _ => request with { State = DType.F64 },
     };
-
-    private byte[][] Make(GenerateRequest request)
-    {
-        var images = new List<byte[]>();
-        pipeline.Generate(request, i => images.Add(i.Pixels));
-        return [.. images];
-    }
-
-    private static string Bundled(string name)
-    {
-        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-        {
-            string path = Path.Combine(at.FullName, "weights", name);
-            if (Directory.Exists(path)) return path;
-        }
-
-        throw new DirectoryNotFoundException(name);
-    }
 }

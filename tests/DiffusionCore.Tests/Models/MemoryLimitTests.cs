@@ -28,7 +28,7 @@ public sealed class MemoryLimitTests : IDisposable
     [InlineData("sdxl-tiny", StorageType.BF16, 2)]
     public void Below_the_weights_they_are_streamed_and_the_image_is_the_same(string preset, StorageType type, int threads)
     {
-        string model = Synthetic(preset, type);
+        string model = folder.Synthetic(preset, type);
         byte[] resident = Assert.Single(Make(model, Small, threads).Images);
         foreach (double share in (double[])[0.02, 0.5])
         {
@@ -43,7 +43,7 @@ public sealed class MemoryLimitTests : IDisposable
     [Fact]
     public void LoRAs_are_merged_into_what_is_streamed()
     {
-        string model = Synthetic("sd2-tiny", StorageType.F16), lora = Lora(model), merged = folder["merged"];
+        string model = folder.Synthetic("sd2-tiny", StorageType.F16), lora = Lora(model), merged = folder["merged"];
         var options = new ModelOptions { Loras = [lora] };
         byte[] plain = Make(model, Small, 2).Images[0], with = Make(model, Small, 2, options).Images[0];
         Assert.NotEqual(plain, with);
@@ -60,7 +60,7 @@ public sealed class MemoryLimitTests : IDisposable
     [Fact]
     public void Single_files_and_shards_are_streamed_too()
     {
-        string model = Synthetic("sd2-tiny", StorageType.F16), file = folder["single.safetensors"];
+        string model = folder.Synthetic("sd2-tiny", StorageType.F16), file = folder["single.safetensors"];
         byte[] resident = Make(model, Small, 2).Images[0];
         long limit = Between(model, Small, 0.1);
         SingleFileTests.WriteSingle(model, file, "sd2-tiny");
@@ -77,15 +77,15 @@ public sealed class MemoryLimitTests : IDisposable
     [Fact]
     public void A_batch_that_does_not_fit_is_split_and_changes_no_byte()
     {
-        string model = Synthetic("sd-tiny", StorageType.F16);
+        string model = folder.Synthetic("sd-tiny", StorageType.F16);
         var four = Small with { Count = 4, Batch = 4, Width = 48, Height = 32 };
         var (together, silent) = Make(model, four, 2);
         Assert.Empty(silent);
         using var loaded = ModelFolder.Load(model);
         using var device = new CpuDevice(2);
         using var pipeline = new GeneratePipeline(loaded, device) { Occupied = 0 };
-        long three = Whole(pipeline, four, 3).All;
-        Assert.True(three < Whole(pipeline, four, 4).All);
+        long three = pipeline.DenoisingNeeds(four, 3).All;
+        Assert.True(three < pipeline.DenoisingNeeds(four, 4).All);
         var (split, notes) = Make(model, four with { MemoryLimit = three }, 2);
         Assert.Equal(together, split);
         Assert.Contains("4 images at once need", Assert.Single(notes, n => n.Contains("at a time", StringComparison.Ordinal)), StringComparison.Ordinal);
@@ -95,7 +95,7 @@ public sealed class MemoryLimitTests : IDisposable
     [Fact]
     public void Parts_give_their_memory_back_for_one_another()
     {
-        string model = Synthetic("sd2-tiny", StorageType.F16);
+        string model = folder.Synthetic("sd2-tiny", StorageType.F16);
         var request = Small with { Count = 2 };
         var together = Make(model, request, 2).Images;
         // Just enough for the denoiser: the decoder and it cannot be there at once.
@@ -107,7 +107,7 @@ public sealed class MemoryLimitTests : IDisposable
     [Fact]
     public void A_pipeline_is_used_again_under_other_limits_and_sizes()
     {
-        string path = Synthetic("sd2-tiny", StorageType.F16);
+        string path = folder.Synthetic("sd2-tiny", StorageType.F16);
         GenerateRequest wide = Small with { Width = 64 };
         long half = Between(path, Small, 0.5), little = Between(path, wide, 0.1);
         byte[] small = Make(path, Small, 2).Images[0], large = Make(path, wide, 2).Images[0];
@@ -121,7 +121,7 @@ public sealed class MemoryLimitTests : IDisposable
     [Fact]
     public void Too_little_is_refused_before_anything_runs_and_says_the_sizes()
     {
-        string model = Synthetic("sd2-tiny", StorageType.F16);
+        string model = folder.Synthetic("sd2-tiny", StorageType.F16);
         int reported = 0;
         var e = Assert.Throws<MemoryException>(() => Make(model, Small with { MemoryLimit = 400_000 }, 2, report: _ => reported++));
         Assert.Matches(@"need .* MB .*the limit is 0\.40 MB.*--memory-limit", e.Message);
@@ -132,7 +132,7 @@ public sealed class MemoryLimitTests : IDisposable
     [Fact]
     public void A_file_cut_off_while_it_is_streamed_is_named_and_no_image_comes_of_it()
     {
-        string model = Synthetic("sd2-tiny", StorageType.F16), file = Directory.GetFiles(Path.Combine(model, "unet"), "*.safetensors")[0];
+        string model = folder.Synthetic("sd2-tiny", StorageType.F16), file = Directory.GetFiles(Path.Combine(model, "unet"), "*.safetensors")[0];
         var request = Small with { MemoryLimit = Between(model, Small, 0.02) };
         int made = 0;
         var e = Assert.Throws<ModelFileException>(() => Make(model, request, 2, report: _ => Cut(file), finished: () => made++));
@@ -150,7 +150,7 @@ public sealed class MemoryLimitTests : IDisposable
     [Fact]
     public void An_interruption_while_streaming_leaves_a_pipeline_that_can_be_used()
     {
-        string path = Synthetic("sd2-tiny", StorageType.F16);
+        string path = folder.Synthetic("sd2-tiny", StorageType.F16);
         byte[] expected = Make(path, Small, 2).Images[0];
         using var model = ModelFolder.Load(path);
         using var device = new CpuDevice(2);
@@ -167,17 +167,8 @@ public sealed class MemoryLimitTests : IDisposable
         using var model = ModelFolder.Load(path);
         using var device = new CpuDevice(threads);
         using var pipeline = new GeneratePipeline(model, device) { Occupied = 0 };
-        var needs = Whole(pipeline, request, 1);
+        var needs = pipeline.DenoisingNeeds(request, 1);
         return needs.Least + (long)(share * (needs.All - needs.Least));
-    }
-
-    private static PhaseNeeds Whole(GeneratePipeline pipeline, GenerateRequest request, int images) => pipeline.DenoisingNeeds(request, images);
-
-    private string Synthetic(string preset, StorageType type)
-    {
-        string path = folder[$"{preset}-{type}"];
-        if (!Directory.Exists(path)) SynthModel.Write(SynthPreset.Find(preset), path, 3, type);
-        return path;
     }
 
     private string Lora(string model)

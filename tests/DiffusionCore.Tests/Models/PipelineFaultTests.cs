@@ -10,7 +10,7 @@ public class PipelineFaultTests
     [Fact]
     public void A_callback_that_throws_ends_the_run_and_the_next_run_is_right()
     {
-        using var model = ModelFolder.Load(Bundled());
+        using var model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         using var device = new CpuDevice(1);
         var request = new GenerateRequest { Seed = 5, Count = 2, Batch = 1, Options = new SamplerOptions { Steps = 2 } };
         byte[] expected;
@@ -26,21 +26,5 @@ public class PipelineFaultTests
         Assert.Equal(expected, Image(request, pipeline));
     }
 
-    private static byte[] Image(GenerateRequest request, GeneratePipeline pipeline)
-    {
-        var images = new List<byte[]>();
-        pipeline.Generate(request, image => images.Add(image.Pixels));
-        return [.. images.SelectMany(p => p)];
-    }
-
-    private static string Bundled()
-    {
-        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-        {
-            string path = Path.Combine(at.FullName, "weights", "fashion-ddpm-32");
-            if (Directory.Exists(path)) return path;
-        }
-
-        throw new DirectoryNotFoundException("fashion-ddpm-32");
-    }
+    private static byte[] Image(GenerateRequest request, GeneratePipeline pipeline) => [.. pipeline.Make(request).SelectMany(p => p)];
 }

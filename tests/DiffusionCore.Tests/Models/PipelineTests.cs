@@ -10,17 +10,6 @@ namespace DiffusionCore.Tests.Models;
 /// <summary>The bundled models, from the repository's own weights folder.</summary>
 public class PipelineTests
 {
-    internal static string Bundled(string name)
-    {
-        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-        {
-            string path = Path.Combine(at.FullName, "weights", name);
-            if (Directory.Exists(path)) return path;
-        }
-
-        throw new DirectoryNotFoundException(name);
-    }
-
     [Theory]
     [InlineData("ddpm")]
     [InlineData("ddim")]
@@ -28,7 +17,7 @@ public class PipelineTests
     [InlineData("dpmpp_2m")]
     public void A_denoising_step_allocates_nothing(string sampler)
     {
-        using var model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+        using var model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         using var device = new CpuDevice(2);
         using var pipeline = new GeneratePipeline(model, device);
         var session = pipeline.Session(new GenerateRequest { Classes = [3], Guidance = 1.5, Sampler = sampler, Options = new SamplerOptions { Steps = 20 } }, 2);
@@ -43,7 +32,7 @@ public class PipelineTests
     [Fact]
     public void The_classifier_gives_the_numbers_of_its_training_program()
     {
-        using var component = Component.Load(Bundled("fashion-classifier"));
+        using var component = Component.Load(TestModels.Bundled("fashion-classifier"));
         Assert.Empty(component.Account.Unused);
         using var golden = Checkpoint.Open(Path.Combine(AppContext.BaseDirectory, "Data", "classifier-golden.safetensors"));
         using var device = new CpuDevice(2);
@@ -60,7 +49,7 @@ public class PipelineTests
     [Fact]
     public void The_engine_agrees_with_the_interpreter_on_the_bundled_network()
     {
-        using var model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+        using var model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         var graph = new Graph();
         var x = graph.Input("x", new Shape(1, 8, 8, 1));
         var classes = graph.Input("c", new Shape(1), DType.I64, Rate.Request);
@@ -74,7 +63,7 @@ public class PipelineTests
     [Fact]
     public void A_request_that_does_not_fit_the_model_is_refused_before_anything_runs()
     {
-        using var model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+        using var model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         using var device = new CpuDevice(1);
         using var pipeline = new GeneratePipeline(model, device);
         Assert.Throws<UsageException>(() => pipeline.Plan(new GenerateRequest { Width = 30, Height = 32 }));

@@ -5,7 +5,6 @@ using DiffusionCore.Noise;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
-using DiffusionCore.Synthesis;
 using DiffusionCore.Tests.Weights;
 using DiffusionCore.Weights;
 
@@ -29,10 +28,10 @@ public sealed class SecondPassTests : IDisposable
     [InlineData("sdxl-tiny", "latent-bicubic-antialiased")]
     public void An_image_of_two_passes_depends_neither_on_threads_nor_on_its_companions(string preset, string upscaler)
     {
-        string model = Synthetic(preset);
+        string model = folder.Synthetic(preset);
         var request = Lighthouse with { Hires = new HiresOptions { Scale = 1.5, Steps = 2, Upscaler = HiresUpscaler.Find(upscaler) } };
-        var together = Make(model, request with { Count = 3, Batch = 2 }, threads: 2);
-        var alone = Make(model, request with { Seed = 13 }, threads: 1);
+        var together = TestModels.Make(model, request with { Count = 3, Batch = 2 }, threads: 2);
+        var alone = TestModels.Make(model, request with { Seed = 13 }, threads: 1);
         Assert.Equal((96, 72), (together[2].Width, together[2].Height));
         Assert.Equal(together[2].Pixels, Assert.Single(alone).Pixels);
         Assert.NotEqual(together[0].Pixels, together[1].Pixels);
@@ -42,7 +41,7 @@ public sealed class SecondPassTests : IDisposable
     [Fact]
     public void The_second_pass_is_an_image_to_image_run_on_the_enlarged_latent()
     {
-        using var model = ModelFolder.Load(Synthetic("sd-tiny"));
+        using var model = ModelFolder.Load(folder.Synthetic("sd-tiny"));
         using var device = new CpuDevice(2);
         using var pipeline = new GeneratePipeline(model, device);
         var request = Lighthouse with { Guidance = 1, Hires = new HiresOptions { Width = 96, Height = 96, Steps = 2, Strength = 0.5, Upscaler = HiresUpscaler.Find("latent-nearest") } };
@@ -74,7 +73,7 @@ public sealed class SecondPassTests : IDisposable
     [Fact]
     public void Steps_of_the_second_pass_are_those_that_are_taken()
     {
-        string model = Synthetic("sd-tiny");
+        string model = folder.Synthetic("sd-tiny");
         var request = Lighthouse with { Options = new SamplerOptions { Steps = 10 }, Hires = new HiresOptions { Strength = 0.25 } };
         Assert.Equal(10, Steps(model, request));
         Assert.Equal(3, Steps(model, request with { Hires = request.Hires! with { Steps = 3 } }));
@@ -85,7 +84,7 @@ public sealed class SecondPassTests : IDisposable
     [Fact]
     public void Progress_counts_both_passes()
     {
-        using var model = ModelFolder.Load(Synthetic("sd-tiny"));
+        using var model = ModelFolder.Load(folder.Synthetic("sd-tiny"));
         using var device = new CpuDevice(2);
         using var pipeline = new GeneratePipeline(model, device);
         var seen = new List<(int, int)>();
@@ -123,7 +122,7 @@ public sealed class SecondPassTests : IDisposable
             "preview" => Lighthouse with { Preview = new PreviewOptions(0, _ => { }) },
             _ => Lighthouse with { Hires = new HiresOptions { Scale = 0.5 } },
         };
-        using var model = ModelFolder.Load(Synthetic("sd-tiny"));
+        using var model = ModelFolder.Load(folder.Synthetic("sd-tiny"));
         using var device = new CpuDevice(1);
         using var pipeline = new GeneratePipeline(model, device);
         Assert.Contains(says, Assert.Throws<UsageException>(() => pipeline.Plan(request)).Message, StringComparison.Ordinal);
@@ -134,11 +133,11 @@ public sealed class SecondPassTests : IDisposable
     [InlineData("heun", 1, new[] { 1, 2, 3, 4, 5 })]
     public void Previews_change_no_byte_and_show_what_the_network_sees(string sampler, int every, int[] steps)
     {
-        string model = Synthetic("sd-tiny");
+        string model = folder.Synthetic("sd-tiny");
         var request = Lighthouse with { Sampler = sampler, Count = 2, Batch = 2, Options = new SamplerOptions { Steps = 5 } };
         var previews = new List<Preview>();
-        var with = Make(model, request with { Preview = new PreviewOptions(every, previews.Add) }, 2);
-        Assert.Equal(Make(model, request, 2).Select(i => i.Pixels), with.Select(i => i.Pixels));
+        var with = TestModels.Make(model, request with { Preview = new PreviewOptions(every, previews.Add) }, 2);
+        Assert.Equal(TestModels.Make(model, request, 2).Select(i => i.Pixels), with.Select(i => i.Pixels));
         Assert.Equal(steps, previews.Select(p => p.Step));
         Assert.All(previews, p => Assert.Equal((2, 8, 6, 3), (p.Images.Count, p.Width, p.Height, p.Channels)));
         Assert.NotEqual(previews[0].Images[0], previews[0].Images[1]);
@@ -150,7 +149,7 @@ public sealed class SecondPassTests : IDisposable
     [InlineData("sd2-tiny")]
     public void What_the_network_takes_the_image_to_be_ends_as_the_image(string preset)
     {
-        using var model = ModelFolder.Load(Synthetic(preset));
+        using var model = ModelFolder.Load(folder.Synthetic(preset));
         using var device = new CpuDevice(2);
         using var pipeline = new GeneratePipeline(model, device);
         var request = Lighthouse with { Sampler = "euler", Guidance = 1 };
@@ -173,7 +172,7 @@ public sealed class SecondPassTests : IDisposable
     [InlineData("elsewhere")]
     public void A_tiny_autoencoder_makes_previews_of_the_images_size(string name)
     {
-        string path = Synthetic("sd-tiny");
+        string path = folder.Synthetic("sd-tiny");
         WriteTinyAutoencoder(Path.Combine(path, name), latentChannels: 4);
         var previews = new List<Preview>();
         var request = Lighthouse with { Preview = new PreviewOptions(3, previews.Add) };
@@ -185,7 +184,7 @@ public sealed class SecondPassTests : IDisposable
         pipeline.Generate(request, i => image = i.Pixels);
         var preview = Assert.Single(previews);
         Assert.Equal((64, 48, 3), (preview.Width, preview.Height, preview.Channels));
-        Assert.Equal(Make(path, Lighthouse, 1)[0].Pixels, image);
+        Assert.Equal(TestModels.Make(path, Lighthouse, 1)[0].Pixels, image);
 
         var limited = request with { MemoryLimit = 4_000_000_000 };
         Assert.Contains("linear map of the latent's channels (under a memory limit)", pipeline.PreviewSource(limited), StringComparison.Ordinal);
@@ -194,18 +193,18 @@ public sealed class SecondPassTests : IDisposable
     [Fact]
     public void A_tiny_autoencoder_for_other_latents_is_refused()
     {
-        string path = Synthetic("sd-tiny");
+        string path = folder.Synthetic("sd-tiny");
         WriteTinyAutoencoder(folder["sixteen"], latentChannels: 16);
         var options = new ModelOptions { Previews = true, PreviewStage = folder["sixteen"] };
         Assert.Contains("latent_channels: expected 4, the latent's channels, found 16", Assert.Throws<ModelFileException>(() => ModelFolder.Load(path, options)).Message, StringComparison.Ordinal);
-        Assert.Contains("takes no tiny autoencoder", Assert.Throws<UsageException>(() => ModelFolder.Load(Bundled, options)).Message, StringComparison.Ordinal);
+        Assert.Contains("takes no tiny autoencoder", Assert.Throws<UsageException>(() => ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"), options)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_model_of_pixels_shows_its_pixels()
     {
         var previews = new List<Preview>();
-        Make(Bundled, new GenerateRequest { Options = new SamplerOptions { Steps = 2 }, Sampler = "ddim", Preview = new PreviewOptions(2, previews.Add) }, 2);
+        TestModels.Make(TestModels.Bundled("fashion-ddpm-32"), new GenerateRequest { Options = new SamplerOptions { Steps = 2 }, Sampler = "ddim", Preview = new PreviewOptions(2, previews.Add) }, 2);
         var preview = Assert.Single(previews);
         Assert.Equal((32, 32, 1), (preview.Width, preview.Height, preview.Channels));
     }
@@ -215,24 +214,10 @@ public sealed class SecondPassTests : IDisposable
     [InlineData("sdxl-tiny")]
     public void The_layer_that_is_read_counts_from_the_last(string preset)
     {
-        string model = Synthetic(preset);
-        byte[] own = Make(model, Lighthouse, 2)[0].Pixels, last = Make(model, Lighthouse with { ClipSkip = 1 }, 2)[0].Pixels, before = Make(model, Lighthouse with { ClipSkip = 2 }, 2)[0].Pixels;
+        string model = folder.Synthetic(preset);
+        byte[] own = TestModels.Make(model, Lighthouse, 2)[0].Pixels, last = TestModels.Make(model, Lighthouse with { ClipSkip = 1 }, 2)[0].Pixels, before = TestModels.Make(model, Lighthouse with { ClipSkip = 2 }, 2)[0].Pixels;
         Assert.NotEqual(last, before);
         Assert.Equal(preset == "sd-tiny" ? last : before, own);
-    }
-
-    private static string Bundled
-    {
-        get
-        {
-            for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-            {
-                string path = Path.Combine(at.FullName, "weights", "fashion-ddpm-32");
-                if (Directory.Exists(path)) return path;
-            }
-
-            throw new DirectoryNotFoundException("fashion-ddpm-32");
-        }
     }
 
     // Recorded once without weights to learn which there are.
@@ -261,23 +246,6 @@ public sealed class SecondPassTests : IDisposable
                 return new TensorData(name, StorageType.F32, dims, System.Runtime.InteropServices.MemoryMarshal.AsBytes(GoldenModel.Recipe(name, dims).AsSpan()).ToArray());
             }),
             null, overwrite: true);
-    }
-
-    private string Synthetic(string preset)
-    {
-        string path = folder[preset];
-        if (!Directory.Exists(path)) SynthModel.Write(SynthPreset.Find(preset), path, 3, StorageType.F16);
-        return path;
-    }
-
-    private static List<GeneratedImage> Make(string path, GenerateRequest request, int threads)
-    {
-        using var model = ModelFolder.Load(path);
-        using var device = new CpuDevice(threads);
-        using var pipeline = new GeneratePipeline(model, device);
-        var images = new List<GeneratedImage>();
-        pipeline.Generate(request, images.Add);
-        return images;
     }
 
     private static int Steps(string path, GenerateRequest request)

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Text.Json;
 using DiffusionCore.Json;
 using DiffusionCore.Noise;
 using DiffusionCore.Pipelines;
@@ -16,14 +15,7 @@ public sealed class LatentGoldenTests
 {
     private const double Bound = 1e-4;
 
-    public static TheoryData<string> Cases()
-    {
-        var data = new TheoryData<string>();
-        string[] found = ConformanceData.Folder is null ? [] : [.. ((string[])["frido_sample", "ldm_sample"]).SelectMany(p => Directory.GetDirectories(ConformanceData.PathOf("golden"), p + "*")).Select(d => Path.GetFileName(d)).Order(StringComparer.Ordinal)];
-        foreach (string name in found) data.Add(name);
-        if (found.Length == 0) data.Add("no data");
-        return data;
-    }
+    public static TheoryData<string> Cases() => GoldenSampling.Folders("frido_sample", "ldm_sample");
 
     [ConformanceTheory]
     [MemberData(nameof(Cases))]

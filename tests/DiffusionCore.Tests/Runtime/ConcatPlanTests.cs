@@ -95,7 +95,7 @@ public class ConcatPlanTests
     [InlineData(3)]
     public void The_bundled_network_has_few_copies_left_and_overwrites_nothing(int batch)
     {
-        using var component = Component.Load(Path.Combine(Models.PipelineTests.Bundled("fashion-ddpm-32"), "unet"));
+        using var component = Component.Load(Path.Combine(TestModels.Bundled("fashion-ddpm-32"), "unet"));
         var network = (UNet2DModel)component.Network;
         var g = new Graph();
         var x = g.Input("sample", new Shape(batch, 32, 32, network.Config.InChannels));

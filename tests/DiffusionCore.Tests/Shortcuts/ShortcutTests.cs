@@ -2,9 +2,7 @@ using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
 using DiffusionCore.Shortcuts;
-using DiffusionCore.Synthesis;
 using DiffusionCore.Tests.Weights;
-using DiffusionCore.Weights;
 
 namespace DiffusionCore.Tests.Shortcuts;
 
@@ -46,7 +44,7 @@ public sealed class ShortcutTests : IDisposable
     [MemberData(nameof(NamesWithoutGate))]
     public void On_the_bundled_model_an_image_depends_neither_on_threads_nor_on_its_companions(string name)
     {
-        using var model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+        using var model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         var request = Garment with { Shortcuts = All[name] };
         var together = Make(model, request with { Count = 3, Batch = 2 }, threads: 2);
         Assert.Equal(together[2], Assert.Single(Make(model, request with { Seed = request.Seed + 2 }, threads: 1)));
@@ -58,7 +56,7 @@ public sealed class ShortcutTests : IDisposable
     [MemberData(nameof(Names))]
     public void On_a_text_model_an_image_depends_neither_on_threads_nor_on_its_companions(string name)
     {
-        using var model = ModelFolder.Load(Synthetic("sd-tiny"));
+        using var model = ModelFolder.Load(folder.Synthetic("sd-tiny"));
         var request = Lighthouse with { Shortcuts = All[name] };
         var together = Make(model, request with { Count = 3, Batch = 2 }, threads: 2);
         Assert.Equal(together[2], Assert.Single(Make(model, request with { Seed = request.Seed + 2 }, threads: 1)));
@@ -68,7 +66,7 @@ public sealed class ShortcutTests : IDisposable
     [Fact]
     public void A_shortcut_that_leaves_nothing_out_gives_the_same_bytes()
     {
-        using var model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+        using var model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         byte[] plain = Make(model, Garment, 2)[0];
         ShortcutOptions[] nothing =
         [
@@ -85,7 +83,7 @@ public sealed class ShortcutTests : IDisposable
     public void With_all_skips_and_one_interval_the_kept_features_are_those_that_would_be_computed()
     {
         // The network at one time twice: the second evaluation may take everything from the first, and must answer the same.
-        using var model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+        using var model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         using var device = new CpuDevice(2);
         var twice = new SamplerOptions { Timesteps = [500, 499] };
         var plain = Evaluate(null);
@@ -108,7 +106,7 @@ public sealed class ShortcutTests : IDisposable
     [Fact]
     public void A_short_evaluation_allocates_nothing_and_the_memory_is_planned()
     {
-        using var model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+        using var model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         using var device = new CpuDevice(2);
         using var pipeline = new GeneratePipeline(model, device);
         var session = pipeline.Session(Garment with { Options = new SamplerOptions { Steps = 20 }, Shortcuts = All["deepcache"] }, 2);
@@ -172,7 +170,7 @@ public sealed class ShortcutTests : IDisposable
     [Fact]
     public void A_shortcut_that_does_not_fit_the_network_is_refused_with_what_it_lacks()
     {
-        using var garments = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+        using var garments = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
         Refused(garments, Garment, All["tgate"], "no cross-attention");
         Refused(garments, Garment, new() { DeepCache = new DeepCacheOptions(2, 6) }, "branches 0 to 5");
         Refused(garments, Garment, new() { Merging = new TokenMergingOptions(0.5, [0]) }, "attends to itself at level 2, not at 0");
@@ -183,7 +181,7 @@ public sealed class ShortcutTests : IDisposable
         Refused(garments, Garment with { Sampler = "dpm_adaptive" }, All["deepcache"], "fixed schedule");
         Refused(garments, Garment with { Init = new SourceImage(32, 32, 1, new float[1024]) }, All["coarse"], "begins with an image");
 
-        using var transformer = ModelFolder.Load(Synthetic("dit-tiny"));
+        using var transformer = ModelFolder.Load(folder.Synthetic("dit-tiny"));
         var request = new GenerateRequest { Classes = [1], Sampler = "ddim", Options = new SamplerOptions { Steps = 2 } };
         Refused(transformer, request, All["deepcache"], "no skips");
         Refused(transformer, request, All["reuse-encoder"], "no skips");
@@ -200,30 +198,10 @@ public sealed class ShortcutTests : IDisposable
 
     private static List<int> Indices(bool[] whole) => [.. Enumerable.Range(0, whole.Length).Where(i => whole[i])];
 
-    private static List<byte[]> Make(ModelFolder model, GenerateRequest request, int threads)
+    private static byte[][] Make(ModelFolder model, GenerateRequest request, int threads)
     {
         using var device = new CpuDevice(threads);
         using var pipeline = new GeneratePipeline(model, device);
-        var images = new List<byte[]>();
-        pipeline.Generate(request, image => images.Add(image.Pixels));
-        return images;
-    }
-
-    private static string Bundled(string name)
-    {
-        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-        {
-            string path = Path.Combine(at.FullName, "weights", name);
-            if (Directory.Exists(path)) return path;
-        }
-
-        throw new DirectoryNotFoundException(name);
-    }
-
-    private string Synthetic(string preset)
-    {
-        string path = folder[preset];
-        if (!Directory.Exists(path)) SynthModel.Write(SynthPreset.Find(preset), path, 3, StorageType.F16);
-        return path;
+        return pipeline.Make(request);
     }
 }

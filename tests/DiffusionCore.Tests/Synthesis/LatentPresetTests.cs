@@ -65,9 +65,7 @@ public sealed class LatentPresetTests
         byte[][] Run(int batch)
         {
             using var pipeline = new GeneratePipeline(model, device);
-            var images = new List<byte[]>();
-            pipeline.Generate(request with { Batch = batch }, i => images.Add(i.Pixels));
-            return [.. images];
+            return pipeline.Make(request with { Batch = batch });
         }
 
         byte[][] one = Run(1), two = Run(2);

@@ -25,12 +25,12 @@ public sealed class CascadeTests : IDisposable
     public void A_cascade_is_its_stages_by_hand_one_after_the_other(int noiseLevel)
     {
         string path = Cascade(noiseLevel);
-        var together = Make(path, Two, 2);
-        var small = Make(folder["cascade/base"], Two with { Seed = GeneratePipeline.PreviousSeed(Two.Seed) }, 1);
+        var together = TestModels.Make(path, Two, 2);
+        var small = TestModels.Make(folder["cascade/base"], Two with { Seed = GeneratePipeline.PreviousSeed(Two.Seed) }, 1);
         for (int i = 0; i < 2; i++)
         {
             Assert.Equal((8, 8), (small[i].Width, small[i].Height));
-            var byHand = Make(folder["cascade/raise"], Two with { Count = 1, Seed = Two.Seed + (ulong)i, SmallImages = [Source(small[i])], NoiseLevel = noiseLevel }, 1);
+            var byHand = TestModels.Make(folder["cascade/raise"], Two with { Count = 1, Seed = Two.Seed + (ulong)i, SmallImages = [Source(small[i])], NoiseLevel = noiseLevel }, 1);
             Assert.Equal((16, 16), (together[i].Width, together[i].Height));
             Assert.Equal(byHand[0].Pixels, together[i].Pixels);
         }
@@ -46,14 +46,14 @@ public sealed class CascadeTests : IDisposable
         var dark = new SourceImage(8, 8, 1, new float[64]);
         var bright = dark with { Values = [.. Enumerable.Repeat(1f, 64)] };
         var one = Two with { Count = 1 };
-        byte[] a = Make(raise, one with { SmallImages = [dark] }, 1)[0].Pixels;
-        Assert.NotEqual(a, Make(raise, one with { SmallImages = [bright] }, 1)[0].Pixels);
-        Assert.NotEqual(a, Make(raise, one with { SmallImages = [dark], NoiseLevel = 300 }, 1)[0].Pixels);
-        Assert.Equal(a, Make(raise, one with { SmallImages = [dark with { Width = 4, Height = 4, Values = new float[16] }] }, 1)[0].Pixels);
+        byte[] a = TestModels.Make(raise, one with { SmallImages = [dark] }, 1)[0].Pixels;
+        Assert.NotEqual(a, TestModels.Make(raise, one with { SmallImages = [bright] }, 1)[0].Pixels);
+        Assert.NotEqual(a, TestModels.Make(raise, one with { SmallImages = [dark], NoiseLevel = 300 }, 1)[0].Pixels);
+        Assert.Equal(a, TestModels.Make(raise, one with { SmallImages = [dark with { Width = 4, Height = 4, Values = new float[16] }] }, 1)[0].Pixels);
         // One small image for all, or one for each, whatever the batch.
-        var images = Make(raise, Two with { SmallImages = [dark, bright], Batch = 2 }, 2);
+        var images = TestModels.Make(raise, Two with { SmallImages = [dark, bright], Batch = 2 }, 2);
         Assert.Equal(a, images[0].Pixels);
-        Assert.Equal(images[1].Pixels, Make(raise, one with { Seed = Two.Seed + 1, SmallImages = [bright] }, 1)[0].Pixels);
+        Assert.Equal(images[1].Pixels, TestModels.Make(raise, one with { Seed = Two.Seed + 1, SmallImages = [bright] }, 1)[0].Pixels);
     }
 
     [Fact]
@@ -77,7 +77,7 @@ public sealed class CascadeTests : IDisposable
             ["x"] = [.. first.Select(v => (double)v)], ["low"] = [.. Enumerable.Repeat(1.0, 256)], ["t"] = [500], ["level"] = [0],
         })["eps"];
         double bar = NoiseSchedule.Build(model.Scheduler, finiteSigmas: false).AlphaBar[500];
-        byte[] image = Make(folder["cascade/raise"], Two with { Count = 1, Options = new SamplerOptions { Timesteps = [500] }, SmallImages = [new SourceImage(8, 8, 1, [.. Enumerable.Repeat(1f, 64)])] }, 1)[0].Pixels;
+        byte[] image = TestModels.Make(folder["cascade/raise"], Two with { Count = 1, Options = new SamplerOptions { Timesteps = [500] }, SmallImages = [new SourceImage(8, 8, 1, [.. Enumerable.Repeat(1f, 64)])] }, 1)[0].Pixels;
         for (int i = 0; i < 256; i++)
         {
             double x0 = Math.Clamp((first[i] - Math.Sqrt(1 - bar) * got[i]) / Math.Sqrt(bar), -1, 1);
@@ -123,19 +123,9 @@ public sealed class CascadeTests : IDisposable
 
     private static void Refused(string path, GenerateRequest request, string what)
     {
-        string message = Assert.Throws<UsageException>(() => Make(path, request, 1)).Message;
+        string message = Assert.Throws<UsageException>(() => TestModels.Make(path, request, 1)).Message;
         Assert.Contains(what, message, StringComparison.Ordinal);
         Assert.DoesNotContain('\n', message);
-    }
-
-    private static List<GeneratedImage> Make(string path, GenerateRequest request, int threads)
-    {
-        using var model = ModelFolder.Load(path);
-        using var device = new CpuDevice(threads);
-        using var pipeline = new GeneratePipeline(model, device);
-        var images = new List<GeneratedImage>();
-        pipeline.Generate(request, images.Add);
-        return images;
     }
 
     private string Cascade(int noiseLevel)

@@ -9,7 +9,7 @@ namespace DiffusionCore.Tests.Samplers.KDiffusion;
 /// <summary>Samplers on noise levels in whole runs of the bundled model.</summary>
 public sealed class PipelineSamplerTests : IDisposable
 {
-    private readonly ModelFolder model = ModelFolder.Load(Bundled("fashion-ddpm-32"));
+    private readonly ModelFolder model = ModelFolder.Load(TestModels.Bundled("fashion-ddpm-32"));
     private readonly CpuDevice device = new(2);
     private readonly GeneratePipeline pipeline;
 
@@ -30,7 +30,7 @@ public sealed class PipelineSamplerTests : IDisposable
     public void The_batch_changes_no_pixel(string sampler)
     {
         var request = Request(sampler) with { Count = 2 };
-        byte[][] together = Make(request with { Batch = 2 }), apart = Make(request with { Batch = 1 });
+        byte[][] together = pipeline.Make(request with { Batch = 2 }), apart = pipeline.Make(request with { Batch = 1 });
         Assert.Equal(together, apart);
         Assert.NotEqual(together[0], together[1]);
     }
@@ -40,7 +40,7 @@ public sealed class PipelineSamplerTests : IDisposable
     {
         var fine = Request("heun") with { Options = new SamplerOptions { Steps = 60, Compatibility = Compatibility.KDiffusion } };
         var adaptive = Request("rk45") with { Options = new SamplerOptions { Steps = 60, Compatibility = Compatibility.KDiffusion, Levels = new KOptions { RelativeTolerance = 1e-3, AbsoluteTolerance = 1e-3 } } };
-        double difference = Make(fine)[0].Zip(Make(adaptive)[0], (a, b) => Math.Abs(a - b)).Average();
+        double difference = pipeline.Make(fine)[0].Zip(pipeline.Make(adaptive)[0], (a, b) => Math.Abs(a - b)).Average();
         Assert.True(difference < 4, $"mean difference of {difference:f2} grey levels of 255");
     }
 
@@ -48,7 +48,7 @@ public sealed class PipelineSamplerTests : IDisposable
     public void A_run_of_more_steps_follows_the_same_noise()
     {
         // Another seed is another garment; more steps with the same seed are nearly the same one.
-        byte[] few = Make(Sde(40, 5))[0], many = Make(Sde(80, 5))[0], other = Make(Sde(80, 6))[0];
+        byte[] few = pipeline.Make(Sde(40, 5))[0], many = pipeline.Make(Sde(80, 5))[0], other = pipeline.Make(Sde(80, 6))[0];
         Assert.True(Distance(few, many) < 0.5 * Distance(other, many), $"{Distance(few, many):f1} against {Distance(other, many):f1}");
 
         static double Distance(byte[] a, byte[] b) => a.Zip(b, (x, y) => Math.Abs(x - y)).Average();
@@ -59,34 +59,16 @@ public sealed class PipelineSamplerTests : IDisposable
     public void A_guidance_interval_over_everything_changes_nothing_and_over_nothing_is_no_guidance()
     {
         var request = Request("euler") with { Guidance = 2 };
-        Assert.Equal(Make(request), Make(request with { GuidanceInterval = (0, 1e6) }));
-        byte[] off = Make(request with { GuidanceInterval = (1e5, 1e6) })[0], one = Make(request with { Guidance = 1 })[0];
+        Assert.Equal(pipeline.Make(request), pipeline.Make(request with { GuidanceInterval = (0, 1e6) }));
+        byte[] off = pipeline.Make(request with { GuidanceInterval = (1e5, 1e6) })[0], one = pipeline.Make(request with { Guidance = 1 })[0];
         // u + (c - u) is c to the last bit or so.
         Assert.All(off.Zip(one), p => Assert.InRange(Math.Abs(p.First - p.Second), 0, 1));
-        Assert.NotEqual(Make(request)[0], one);
+        Assert.NotEqual(pipeline.Make(request)[0], one);
     }
 
     [Fact]
     public void Cfg_plus_plus_needs_both_branches() =>
-        Assert.Contains("reads both branches of guidance", Assert.Throws<UsageException>(() => Make(Request("euler_cfg_pp") with { Guidance = 1 })).Message, StringComparison.Ordinal);
+        Assert.Contains("reads both branches of guidance", Assert.Throws<UsageException>(() => pipeline.Make(Request("euler_cfg_pp") with { Guidance = 1 })).Message, StringComparison.Ordinal);
 
     private static GenerateRequest Request(string sampler) => new() { Seed = 5, Classes = [3], Guidance = 1.5, Sampler = sampler, Options = new SamplerOptions { Steps = 6, Compatibility = Compatibility.KDiffusion } };
-
-    private byte[][] Make(GenerateRequest request)
-    {
-        var images = new List<byte[]>();
-        pipeline.Generate(request, i => images.Add(i.Pixels));
-        return [.. images];
-    }
-
-    private static string Bundled(string name)
-    {
-        for (var at = new DirectoryInfo(AppContext.BaseDirectory); at is not null; at = at.Parent)
-        {
-            string path = Path.Combine(at.FullName, "weights", name);
-            if (Directory.Exists(path)) return path;
-        }
-
-        throw new DirectoryNotFoundException(name);
-    }
 }
