@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace DiffusionCore.Fuzz;
 
 /// <summary>A parser that reads a folder: one file of it is the input, the others are sound.</summary>
@@ -34,6 +36,21 @@ public abstract class FolderTarget : FuzzTarget
     {
         Write(FileName, input);
         return Read();
+    }
+
+    /// <summary>A JSON object with its fields in the other order, as another hand would lay it out.</summary>
+    protected static byte[] Reversed(byte[] input)
+    {
+        using var document = JsonDocument.Parse(input.AsSpan().StartsWith("\uFEFF"u8) ? input[3..] : input);
+        using var stream = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true }))
+        {
+            writer.WriteStartObject();
+            foreach (var property in document.RootElement.EnumerateObject().Reverse()) property.WriteTo(writer);
+            writer.WriteEndObject();
+        }
+
+        return stream.ToArray();
     }
 
     /// <summary>Reads the folder.</summary>

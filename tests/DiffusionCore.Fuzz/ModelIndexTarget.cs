@@ -1,4 +1,3 @@
-using System.Text.Json;
 using DiffusionCore.Runtime;
 using DiffusionCore.Weights;
 
@@ -60,19 +59,5 @@ public sealed class ModelIndexTarget : FolderTarget
         }
 
         return string.Join("; ", lines);
-    }
-
-    private static byte[] Reversed(byte[] input)
-    {
-        using var document = JsonDocument.Parse(input.AsSpan().StartsWith("\uFEFF"u8) ? input[3..] : input);
-        using var stream = new MemoryStream();
-        using (var writer = new Utf8JsonWriter(stream))
-        {
-            writer.WriteStartObject();
-            foreach (var property in document.RootElement.EnumerateObject().Reverse()) property.WriteTo(writer);
-            writer.WriteEndObject();
-        }
-
-        return stream.ToArray();
     }
 }

@@ -1,5 +1,4 @@
 using System.Text;
-using System.Text.Json;
 using DiffusionCore.Text;
 
 namespace DiffusionCore.Fuzz;
@@ -28,20 +27,6 @@ public abstract class TokenizerTarget : FolderTarget
     protected abstract byte[] Rewritten(byte[] input);
 
     protected override object Read() => ClipTokenizer.Load(Folder);
-
-    protected static byte[] Reversed(byte[] input)
-    {
-        using var document = JsonDocument.Parse(input.AsSpan().StartsWith("\uFEFF"u8) ? input[3..] : input);
-        using var stream = new MemoryStream();
-        using (var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true }))
-        {
-            writer.WriteStartObject();
-            foreach (var property in document.RootElement.EnumerateObject().Reverse()) property.WriteTo(writer);
-            writer.WriteEndObject();
-        }
-
-        return stream.ToArray();
-    }
 
     private static string Encoded(ClipTokenizer tokenizer)
     {
