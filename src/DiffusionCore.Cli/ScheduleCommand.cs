@@ -111,8 +111,8 @@ internal static class ScheduleCommand
         w.WriteBoolean("adaptive", plan.Adaptive is not null);
         Array("timesteps", plan.Timesteps);
         if (plan.Sigmas is { } sigmas) Array("sigmas", sigmas);
-        Array("alphas", [.. plan.Evaluations.Where(e => e.Evaluates).Select(e => 1 / Math.Sqrt(1 + SchedulePlot.Level(e) * SchedulePlot.Level(e)))]);
-        Array("log_snr", [.. plan.Evaluations.Where(e => e.Evaluates).Select(e => -2 * Math.Log(SchedulePlot.Level(e)))]);
+        Array("alphas", [.. plan.Evaluations.Where(e => e.Evaluates).Select(e => 1 / Math.Sqrt(1 + e.Level * e.Level))]);
+        Array("log_snr", [.. plan.Evaluations.Where(e => e.Evaluates).Select(e => -2 * Math.Log(e.Level))]);
         w.WriteStartArray("evaluations");
         foreach (var e in plan.Evaluations)
         {

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text;
 
 namespace DiffusionCore.Cli;
 
@@ -8,49 +7,43 @@ internal static class FrechetPlot
 {
     private const int Width = 900, Height = 560, Left = 70, Right = 190, Top = 40, Bottom = 60, LegendLine = 18;
 
-    private static readonly string[] Colours =
-        ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#003f5c", "#ffa600", "#665191", "#2f4b7c"];
-
     public static string Svg(IReadOnlyList<FrechetCell> cells)
     {
         var (fast, slow) = Range(cells.Select(c => c.Seconds));
         var (near, far) = Range(cells.Select(c => c.Distance));
-        var svg = new StringBuilder();
-        Line(svg, $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{Width}\" height=\"{Height}\" viewBox=\"0 0 {Width} {Height}\" font-family=\"sans-serif\" font-size=\"12\">");
-        Line(svg, $"<rect width=\"{Width}\" height=\"{Height}\" fill=\"white\"/>");
-        Line(svg, $"<text x=\"{Left}\" y=\"{Top - 14}\" font-weight=\"bold\">Frechet distance over seconds per image; dashed: the Pareto front</text>");
-        Line(svg, $"<rect x=\"{Left}\" y=\"{Top}\" width=\"{Width - Left - Right}\" height=\"{Height - Top - Bottom}\" fill=\"none\" stroke=\"#444\"/>");
+        var svg = new SvgPicture(Width, Height);
+        svg.Line($"<text x=\"{Left}\" y=\"{Top - 14}\" font-weight=\"bold\">Frechet distance over seconds per image; dashed: the Pareto front</text>");
+        svg.Line($"<rect x=\"{Left}\" y=\"{Top}\" width=\"{Width - Left - Right}\" height=\"{Height - Top - Bottom}\" fill=\"none\" stroke=\"#444\"/>");
         foreach (double v in Ticks(fast, slow))
         {
-            Line(svg, $"<line x1=\"{X(v):F1}\" y1=\"{Top}\" x2=\"{X(v):F1}\" y2=\"{Height - Bottom}\" stroke=\"#ddd\"/>");
-            Line(svg, $"<text x=\"{X(v):F1}\" y=\"{Height - Bottom + 16}\" text-anchor=\"middle\">{v:G3}</text>");
+            svg.Line($"<line x1=\"{X(v):F1}\" y1=\"{Top}\" x2=\"{X(v):F1}\" y2=\"{Height - Bottom}\" stroke=\"#ddd\"/>");
+            svg.Line($"<text x=\"{X(v):F1}\" y=\"{Height - Bottom + 16}\" text-anchor=\"middle\">{v:G3}</text>");
         }
 
         foreach (double v in Ticks(near, far))
         {
-            Line(svg, $"<line x1=\"{Left}\" y1=\"{Y(v):F1}\" x2=\"{Width - Right}\" y2=\"{Y(v):F1}\" stroke=\"#ddd\"/>");
-            Line(svg, $"<text x=\"{Left - 6}\" y=\"{Y(v) + 4:F1}\" text-anchor=\"end\">{v:G3}</text>");
+            svg.Line($"<line x1=\"{Left}\" y1=\"{Y(v):F1}\" x2=\"{Width - Right}\" y2=\"{Y(v):F1}\" stroke=\"#ddd\"/>");
+            svg.Line($"<text x=\"{Left - 6}\" y=\"{Y(v) + 4:F1}\" text-anchor=\"end\">{v:G3}</text>");
         }
 
-        Line(svg, $"<text x=\"{(Left + Width - Right) / 2}\" y=\"{Height - Bottom + 38}\" text-anchor=\"middle\">seconds per image</text>");
+        svg.Line($"<text x=\"{(Left + Width - Right) / 2}\" y=\"{Height - Bottom + 38}\" text-anchor=\"middle\">seconds per image</text>");
         int legend = 0;
         foreach (var sampler in cells.GroupBy(c => c.Sampler))
         {
-            string colour = Colours[legend % Colours.Length];
+            string colour = SvgPicture.Colour(legend);
             var points = sampler.OrderBy(c => c.Seconds).ToList();
-            Line(svg, $"<polyline points=\"{Points(points)}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>");
-            foreach (var c in points) Line(svg, $"<circle cx=\"{X(c.Seconds):F1}\" cy=\"{Y(c.Distance):F1}\" r=\"3\" fill=\"{colour}\"><title>{c.Sampler}, {c.Evaluations} evaluations: {c.Distance:G4}</title></circle>");
+            svg.Line($"<polyline points=\"{Points(points)}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\"/>");
+            foreach (var c in points) svg.Line($"<circle cx=\"{X(c.Seconds):F1}\" cy=\"{Y(c.Distance):F1}\" r=\"3\" fill=\"{colour}\"><title>{SvgPicture.Escape(c.Sampler)}, {c.Evaluations} evaluations: {c.Distance:G4}</title></circle>");
             int y = Top + 10 + legend * LegendLine;
-            Line(svg, $"<line x1=\"{Width - Right + 12}\" y1=\"{y}\" x2=\"{Width - Right + 36}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"2\"/>");
-            Line(svg, $"<text x=\"{Width - Right + 42}\" y=\"{y + 4}\">{sampler.Key}</text>");
+            svg.Line($"<line x1=\"{Width - Right + 12}\" y1=\"{y}\" x2=\"{Width - Right + 36}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+            svg.Line($"<text x=\"{Width - Right + 42}\" y=\"{y + 4}\">{SvgPicture.Escape(sampler.Key)}</text>");
             legend++;
         }
 
         var front = FrechetCell.Front(cells);
-        Line(svg, $"<polyline points=\"{Points(front)}\" fill=\"none\" stroke=\"black\" stroke-dasharray=\"6 4\"/>");
-        foreach (var c in front) Line(svg, $"<circle cx=\"{X(c.Seconds):F1}\" cy=\"{Y(c.Distance):F1}\" r=\"6\" fill=\"none\" stroke=\"black\"/>");
-        svg.Append("</svg>\n");
-        return svg.ToString();
+        svg.Line($"<polyline points=\"{Points(front)}\" fill=\"none\" stroke=\"black\" stroke-dasharray=\"6 4\"/>");
+        foreach (var c in front) svg.Line($"<circle cx=\"{X(c.Seconds):F1}\" cy=\"{Y(c.Distance):F1}\" r=\"6\" fill=\"none\" stroke=\"black\"/>");
+        return svg.Finish();
 
         double X(double v) => Left + (Width - Left - Right) * Math.Log(v / fast) / Math.Log(slow / fast);
         double Y(double v) => Height - Bottom - (Height - Top - Bottom) * Math.Log(Math.Max(v, near) / near) / Math.Log(far / near);
@@ -70,6 +63,4 @@ internal static class FrechetPlot
             foreach (int m in new[] { 1, 2, 5 })
                 if (decade * m >= low && decade * m <= high) yield return decade * m;
     }
-
-    private static void Line(StringBuilder svg, FormattableString text) => svg.Append(FormattableString.Invariant(text)).Append('\n');
 }

@@ -87,16 +87,14 @@ public sealed record GuidanceOptions
 
         return plan with
         {
-            NeedsUnconditional = plan.NeedsUnconditional || plan.Evaluations.Any(e => At(e.Step, Level(e), plan.Steps) != 1),
+            NeedsUnconditional = plan.NeedsUnconditional || plan.Evaluations.Any(e => At(e.Step, e.Level, plan.Steps) != 1),
             Evaluations = [.. plan.Evaluations.Select(e => e with
             {
-                Guidance = new GuidanceRule(0, (e.Guidance ?? new GuidanceRule(1, 0)).Of(At(e.Step, Level(e), plan.Steps))),
-                PerturbedScale = Perturbed?.At(Level(e)),
+                Guidance = new GuidanceRule(0, (e.Guidance ?? new GuidanceRule(1, 0)).Of(At(e.Step, e.Level, plan.Steps))),
+                PerturbedScale = Perturbed?.At(e.Level),
             })],
         };
     }
-
-    private static double Level(Evaluation e) => e.Alpha == 0 ? double.PositiveInfinity : e.Sigma / e.Alpha;
 }
 
 /// <summary>A guidance scale that goes from one number at the first step to another at the last, straight or along half a cosine.</summary>

@@ -42,6 +42,9 @@ public sealed record Evaluation
 
     public required double Sigma { get; init; }
 
+    /// <summary>The noise level that the network sees, sigma/alpha.</summary>
+    public double Level => Alpha == 0 ? double.PositiveInfinity : Sigma / Alpha;
+
     public double X { get; init; }
 
     public double D { get; init; }
