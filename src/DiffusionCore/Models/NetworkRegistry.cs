@@ -53,8 +53,7 @@ internal static class NetworkRegistry
                 ?? throw new Runtime.ModelFileException(config.Path, "architectures", $"'{architecture}' is not supported{Suggestion.Hint(architecture, Classes)}");
         }
 
-        string name = config.GetWord("_class_name", null, Classes);
-        return Array.Find(Table, e => e.Class == name)!;
+        return Get(config.GetWord("_class_name", null, Classes));
     }
 
     /// <summary>The entry of a class that is known to be there.</summary>

@@ -96,7 +96,7 @@ public static partial class Sampler
 
     private static string Unsupported(string name) => $"'{name}' is not supported{Suggestion.Hint(name, [.. Names, .. LevelNames, .. ClassNames])}";
 
-    private static string Plain(string name) =>
+    internal static string Plain(string name) =>
         string.Concat(name.ToLowerInvariant().Replace("++", "pp", StringComparison.Ordinal).Where(char.IsAsciiLetterOrDigit));
 
     /// <summary>One sampler of the table.</summary>

@@ -58,7 +58,7 @@ public sealed record EdmSampling : IOwnSampling
         };
         double[]? levels = f.ClassName == "iDDPMPrecond" ? DiscreteLevels(network.Steps) : null;
         if (levels is not null) (low, high) = (levels[^2], levels[0]);
-        return Common(f, f, NaturalSteps) with
+        return Common(f, NaturalSteps) with
         {
             SigmaMinimum = Math.Max(0.002, low),
             SigmaMaximum = Math.Min(80, high),
@@ -68,12 +68,13 @@ public sealed record EdmSampling : IOwnSampling
 
     /// <summary>As the configuration of a network of edm2 says.</summary>
     /// <inheritdoc cref="Read"/>
-    public static EdmSampling ReadMagnitudePreserving(ConfigFile f) => Common(f, f, MagnitudePreservingSteps) with { DrawsWhereItChurns = true, Guidance = f.GetDouble("guidance", 1, -1000, 1000) };
+    public static EdmSampling ReadMagnitudePreserving(ConfigFile f) => Common(f, MagnitudePreservingSteps) with { DrawsWhereItChurns = true, Guidance = f.GetDouble("guidance", 1, -1000, 1000) };
 
     public SamplerPlan? Plan(SamplerOptions options, string? sampler, string? schedule)
     {
         if (SamplerName.Of(Names, sampler) is not { } name) return null;
         if (options.Timesteps is not null) throw new UsageException("timesteps: this network knows noise levels only; give --sigmas");
+        SamplerName.RefuseShift(name, options);
         SamplerName.CheckSteps(options, 1);
         if (EdmAblation.Names.Contains(name))
         {
@@ -85,11 +86,12 @@ public sealed record EdmSampling : IOwnSampling
         if (name == Own)
         {
             if (options.Eta is not null) throw new UsageException("eta: edm has none; it has churn");
+            SamplerName.RefuseOrder(name, options);
             return Heun(levels, options);
         }
 
         var k = options.Levels ?? new KOptions();
-        k = k with { Eta = k.Eta ?? options.Eta };
+        k = k with { Eta = k.Eta ?? options.Eta, Order = options.SolverOrder ?? k.Order };
         if (options.Churn > 0) k = k with { Churn = options.Churn, ChurnMinimum = options.ChurnMinimum, ChurnMaximum = options.ChurnMaximum, NoiseScale = options.ChurnNoise };
         return KSampler.Plan(name, levels, k);
     }
@@ -134,9 +136,9 @@ public sealed record EdmSampling : IOwnSampling
         return [.. levels, 0];
     }
 
-    private static EdmSampling Common(ConfigFile f, ConfigFile top, int steps)
+    private static EdmSampling Common(ConfigFile f, int steps)
     {
-        var k = f.GetOptionalObject("sampler_kwargs") ?? top;
+        var k = f.GetOptionalObject("sampler_kwargs") ?? f;
         return new EdmSampling
         {
             Steps = f.GetInt("num_steps", steps, 1, 100_000), Churn = k.GetDouble("S_churn", 0, 0, 1e6), ChurnMinimum = k.GetDouble("S_min", 0, 0, 1e9),

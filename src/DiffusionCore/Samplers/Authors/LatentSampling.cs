@@ -53,14 +53,14 @@ public sealed record LatentSampling : IOwnSampling
 
     public int StepsOf(string? sampler) => Steps;
 
-    /// <summary>The run as numbers; null where the sampler is none of these.</summary>
-    /// <exception cref="UsageException">Options that do not fit.</exception>
     public SamplerPlan? Plan(SamplerOptions options, string? sampler, string? schedule)
     {
         string? name = SamplerName.Of(Names, sampler);
         if (name is null) return null;
         if (schedule is not (null or "default")) throw new UsageException($"schedule '{schedule}': {name} takes training steps at even distance; leave --schedule out");
         if (options.Sigmas is not null) throw new UsageException($"sigmas: {name} works on training steps; use --timesteps");
+        SamplerName.RefuseOrder(name, options);
+        SamplerName.RefuseShift(name, options);
         options.Check(Scheduler);
         double[] bar = NoiseSchedule.Build(Scheduler, finiteSigmas: false).AlphaBar;
         double[] times = options.Timesteps ?? Times(options.Steps, bar.Length);

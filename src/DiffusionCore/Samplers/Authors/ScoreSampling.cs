@@ -117,7 +117,7 @@ public sealed record ScoreSampling : IOwnSampling
 
     public SamplerPlan? Plan(SamplerOptions options, string? sampler, string? schedule)
     {
-        string? name = sampler is not null && SamplerName.Plain(sampler) == "rk45" ? FlowName : SamplerName.Of(Names, sampler);
+        string? name = sampler is not null && Sampler.Plain(sampler) == "rk45" ? FlowName : SamplerName.Of(Names, sampler);
         if (name is null) return null;
         SamplerName.RefusePlacement(name, options, schedule);
         if (options.Eta is not null || options.Churn > 0) throw new UsageException($"eta, churn: {name} has neither");
