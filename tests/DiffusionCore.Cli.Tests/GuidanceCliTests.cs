@@ -91,6 +91,8 @@ public sealed class GuidanceCliTests : CliTestBase
     [InlineData("--state: expected f32 or f64, found 'f16'", "--state", "f16")]
     [InlineData("belong to the sampler repaint", "--jump-length", "4")]
     [InlineData("puts both branches together itself (CFG++)", "--sampler", "euler_cfg_pp", "--guidance-rescale", "0.5")]
+    [InlineData("tiles: fashion-ddpm-32 works on pixels", "--vae-tiling")]
+    [InlineData("it is for single files", "--prediction", "epsilon")]
     public void Bad_sampling_options_are_one_line(string problem, params string[] options)
     {
         var result = Run(["generate", "--class", "bag", "--steps", "4", "-o", "x.png", .. options]);

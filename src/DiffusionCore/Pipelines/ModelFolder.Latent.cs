@@ -27,7 +27,7 @@ public sealed partial class ModelFolder
 
     private void LoadLatent(LatentConfig config, ModelOptions options)
     {
-        if (options.ControlNets.Count + options.Loras.Count > 0 || options.FirstStage is not null || options.Prediction is not null) throw new UsageException($"{Path} is a {config.Class}: it takes no ControlNet, LoRA, other first stage or prediction type");
+        if (options.ControlNets.Count + options.Loras.Count > 0 || options.FirstStage is not null) throw new UsageException($"{Path} is a {config.Class}: it takes no ControlNet, LoRA or other first stage");
         var file = whole = Checkpoint.Open(Path, options.Variant);
         var (unetParams, unetTarget) = config.Part("unet_config");
         var (stageParams, stageTarget) = config.Part("first_stage_config");

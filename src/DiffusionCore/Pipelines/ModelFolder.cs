@@ -133,6 +133,7 @@ public sealed partial class ModelFolder : IDisposable
         bool single = File.Exists(path);
         if (single && KindOf(path) is { } other) throw new ModelFileException(path, null, other);
         if (!single && !Directory.Exists(path)) throw new ModelFileException(path, null, "there is no such model folder");
+        if (!single && options.Prediction is not null) throw new UsageException($"prediction: {path} is a folder, which says itself what its network predicts; it is for single files");
         if (!single && CascadeIn(path) is { } cascade) return LoadCascade(path, cascade, options);
         var model = new ModelFolder(path);
         try

@@ -23,6 +23,7 @@ internal static class RequestCheck
         Images(model, request);
         SecondPass(request);
         LatentRequestCheck.Run(model, request);
+        if (request.Tiled && model.FirstStage is null) throw new UsageException($"tiles: {model.Name} works on pixels, so there is nothing to decode in tiles");
         if (request.Preview is { Every: < 1 } p) throw new UsageException($"preview: expected every step or every few, 1 or more, found {p.Every}");
     }
 
