@@ -17,6 +17,8 @@ internal static class CliOptions
 
     public static Option<bool> Json() => new("--json") { Description = "One JSON document on stdout" };
 
+    public static Option<string[]> Lora() => new("--lora") { Description = "LoRA file to merge, or FILE:STRENGTH; may be given more than once" };
+
     public static Option<string?> Classifier(string description) => new("--classifier") { Description = description };
 
     public static Option<double?> ClassifierGuidance() =>

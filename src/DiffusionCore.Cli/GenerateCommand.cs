@@ -36,7 +36,7 @@ internal static class GenerateCommand
         var vae = new Option<string?>("--vae") { Description = "First stage in place of the model's own: a component folder" };
         var tokenizer = new Option<string?>("--tokenizer") { Description = "Tokenizer folder, for a model without one" };
         var prediction = new Option<string?>("--prediction") { Description = "epsilon or v_prediction, for a single file that does not tell" };
-        var lora = new Option<string[]>("--lora") { Description = "LoRA file to merge, or FILE:STRENGTH; may be given more than once" };
+        var lora = CliOptions.Lora();
         var tiling = new Option<bool>("--vae-tiling") { Description = "Decode in tiles: less memory, more time" };
         var control = new Option<string[]>("--control-net") { Description = "ControlNet folder; with several, one --control-image for each", AllowMultipleArgumentsPerToken = false };
         var hint = new Option<string[]>("--control-image") { Description = "What the ControlNet reads: an image of the size that is made", AllowMultipleArgumentsPerToken = false };

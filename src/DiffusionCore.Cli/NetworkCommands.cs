@@ -1,7 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.InteropServices;
+using DiffusionCore.Metrics;
 using DiffusionCore.Models;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
@@ -23,7 +23,7 @@ internal static class RunCommand
         var threads = CliOptions.Threads();
         var exact = CliOptions.Exact();
         var force = CliOptions.Force();
-        var lora = new Option<string[]>("--lora") { Description = "LoRA file to merge, or FILE:STRENGTH; may be given more than once" };
+        var lora = CliOptions.Lora();
         var finite = new Option<bool>("--check-finite") { Description = "Look for NaN and infinity in the weights first" };
         var set = GivenInputs.Option();
         var command = new Command("run", "Evaluate one network on given tensors: every output that they allow") { model, input, set, output, variant, device, threads, exact, force, lora, finite };
@@ -236,7 +236,7 @@ internal static class EvaluateCommand
         command.SetAction(p =>
         {
             bool compares = shortcuts.Asked(p);
-            bool distances = frechet.Asked(p);
+            bool distances = frechet.Asked(p, guidance, seed);
             if (compares && distances) throw new UsageException("evaluate: --shortcuts and --frechet are two evaluations; ask for one");
             string judged = p.GetValue(classifier) ?? ModelLocator.Bundled(ModelLocator.Classifier);
             double? steered = p.GetValue(steering);
@@ -246,6 +246,8 @@ internal static class EvaluateCommand
             if (compares && folder.FirstStage is not null)
             {
                 // Their time does not depend on the classes, and there is no classifier of their images.
+                foreach (Option other in new Option[] { classifier, perClass })
+                    if (p.GetResult(other) is { Implicit: false }) throw new UsageException($"{other.Name}: {folder.Name} works on latents, of which --shortcuts takes the time of one image alone; leave it out");
                 using var alone = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads), exact: false);
                 var one = new GenerateRequest
                 {
@@ -255,38 +257,41 @@ internal static class EvaluateCommand
                 return shortcuts.Run(p, folder, alone, one, null, p.GetValue(json), cancellation);
             }
 
-            using var judge = Component.Load(judged);
-            if (judge.Network is not ImageClassifier network) throw new ModelFileException(judge.Path, "_class_name", "expected an ImageClassifier");
+            using var component = Component.Load(judged);
+            if (component.Network is not ImageClassifier network) throw new ModelFileException(component.Path, "_class_name", "expected an ImageClassifier");
             using var device = CliOptions.OpenDevice(p.GetValue(opened)!, p.GetValue(threads), exact: false);
             if (distances)
             {
                 foreach (Option other in new Option[] { perClass, steps, sampler })
                     if (p.GetResult(other) is { Implicit: false }) throw new UsageException($"{other.Name} does not go with --frechet, which has --images, --nfe and --samplers");
                 double scale = p.GetResult(guidance) is { Implicit: false } ? p.GetValue(guidance) : 1;
-                return frechet.Run(p, folder, judge.Path, network, device, scale, CliOptions.ParseSeed(p.GetValue(seed)), p.GetValue(json), cancellation);
+                return frechet.Run(p, folder, component.Path, network, device, scale, CliOptions.ParseSeed(p.GetValue(seed)), p.GetValue(json), cancellation);
             }
 
-            using var pipeline = new GeneratePipeline(folder, device);
             var classes = GenerateCommand.Classes(folder, "all");
-            if (!classes.Select(c => folder.Classes!.Names[c]).SequenceEqual(network.Config.Classes)) throw new ModelFileException(judge.Path, "classes", "are not those of the model");
+            if (!classes.Select(c => folder.Classes!.Names[c]).SequenceEqual(network.Config.Classes)) throw new ModelFileException(component.Path, "classes", "are not those of the model");
             var request = new GenerateRequest
             {
                 Count = classes.Count * p.GetValue(perClass), Classes = classes, Seed = CliOptions.ParseSeed(p.GetValue(seed)), Guidance = steered is null ? p.GetValue(guidance) : 1, ClassifierGuidance = steered, Sampler = p.GetValue(sampler),
                 Options = new SamplerOptions { Steps = p.GetValue(steps) },
             };
             long start = Stopwatch.GetTimestamp();
+            using var judge = new ImageJudge(network, device);
+            if (compares) return shortcuts.Run(p, folder, device, request, judge, p.GetValue(json), cancellation);
+            using var pipeline = new GeneratePipeline(folder, device);
             var agreed = new int[classes.Count];
-            using var scorer = new Scorer(network, device);
-            if (compares) return shortcuts.Run(p, folder, device, request, scorer.Best, p.GetValue(json), cancellation);
+            var waiting = new List<GeneratedImage>();
             using (var progress = new ProgressLine())
             {
                 pipeline.Generate(
                     request,
                     image =>
                     {
-                        if (scorer.Best(image.Pixels) == image.Class) agreed[image.Class!.Value]++;
+                        waiting.Add(image);
+                        if (waiting.Count == ImageJudge.Batch) Look();
                     },
                     progress.Report, cancellation);
+                Look();
             }
 
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
@@ -311,49 +316,19 @@ internal static class EvaluateCommand
             table.Print();
             Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"agreement {total} of {request.Count}, {100.0 * total / request.Count:F1} % in {seconds:F1} s ({pipeline.Plan(request).Name}, {p.GetValue(steps)} steps, {(steered is null ? $"guidance {request.Guidance}" : $"classifier guidance {steered}")}, seed {request.Seed})"));
             return 0;
+
+            void Look()
+            {
+                judge.Look(
+                    [.. waiting.Select(i => i.Pixels)],
+                    (index, _, likeliest) =>
+                    {
+                        if (likeliest == waiting[index].Class) agreed[likeliest]++;
+                    },
+                    cancellation);
+                waiting.Clear();
+            }
         });
         return command;
-    }
-
-    /// <summary>A classifier prepared for one image at a time.</summary>
-    private sealed class Scorer : IDisposable
-    {
-        private readonly Device device;
-        private readonly WeightStore weights;
-        private readonly Executable executable;
-        private readonly DeviceBuffer image;
-        private readonly float[] staged;
-        private readonly float[] logits;
-
-        public Scorer(ImageClassifier network, Device device)
-        {
-            this.device = device;
-            var g = new Graph();
-            var x = g.Input("image", new Shape(1, network.Config.SampleSize, network.Config.SampleSize, network.Config.InChannels));
-            g.Output("logits", network.Record(g, x).Logits);
-            weights = device.CreateWeightStore();
-            executable = device.Prepare(device.Plan(g), weights);
-            staged = new float[x.Shape.Count];
-            logits = new float[network.Config.Classes.Length];
-            image = device.Allocate(staged.Length * sizeof(float));
-            executable.Bind("image", image);
-        }
-
-        public int Best(byte[] pixels)
-        {
-            if (pixels.Length != staged.Length) throw new UsageException($"the classifier reads {staged.Length} samples, an image has {pixels.Length}");
-            for (int i = 0; i < staged.Length; i++) staged[i] = pixels[i] / 127.5f - 1;
-            device.Upload(MemoryMarshal.AsBytes(staged.AsSpan()), image);
-            executable.Run(Rate.Step);
-            device.Download(executable.Output("logits"), MemoryMarshal.AsBytes(logits.AsSpan()));
-            return Array.IndexOf(logits, logits.Max());
-        }
-
-        public void Dispose()
-        {
-            executable.Dispose();
-            image.Dispose();
-            weights.Dispose();
-        }
     }
 }

@@ -32,10 +32,18 @@ internal sealed class FrechetOptions
     public IEnumerable<Option> All => [enabled, samplers, budgets, images, schedule, resume, plot, reference, makeReference, force];
 
     /// <summary>Whether this command line asks for it.</summary>
-    /// <exception cref="UsageException">It does not, and has an option of it.</exception>
-    public bool Asked(ParseResult p)
+    /// <param name="ofImages">Options of the command that say how images are made.</param>
+    /// <exception cref="UsageException">It does not, and has an option of it; or an option of images where none are made.</exception>
+    public bool Asked(ParseResult p, params Option[] ofImages)
     {
-        if (p.GetValue(enabled) || p.GetValue(makeReference) is not null) return true;
+        if (p.GetValue(makeReference) is not null)
+        {
+            foreach (var option in (Option[])[samplers, budgets, schedule, resume, plot, .. ofImages])
+                if (p.GetResult(option) is { Implicit: false }) throw new UsageException($"{option.Name} does not go with --make-reference, which makes no images");
+            return true;
+        }
+
+        if (p.GetValue(enabled)) return true;
         foreach (var option in All)
             if (option != enabled && p.GetResult(option) is { Implicit: false }) throw new UsageException($"{option.Name} needs --frechet");
         return false;

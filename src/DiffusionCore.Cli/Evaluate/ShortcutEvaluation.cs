@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using DiffusionCore.Metrics;
 using DiffusionCore.Pipelines;
 using DiffusionCore.Runtime;
 using DiffusionCore.Samplers;
@@ -34,9 +35,9 @@ internal sealed class ShortcutEvaluation
         return false;
     }
 
-    /// <param name="best">The class that a classifier sees in an image's pixels; null where there is no classifier for this model.</param>
+    /// <param name="judge">Null where there is no classifier for this model.</param>
     /// <param name="request">Without shortcuts. Of models that work on latents the time alone is taken, and their images are not decoded.</param>
-    public int Run(ParseResult p, ModelFolder folder, Device device, GenerateRequest request, Func<byte[], int>? best, bool json, CancellationToken cancellation)
+    public int Run(ParseResult p, ModelFolder folder, Device device, GenerateRequest request, ImageJudge? judge, bool json, CancellationToken cancellation)
     {
         bool images = folder.FirstStage is null;
         if (CliOptions.ParseSize(p.GetValue(size)) is { } wanted) request = request with { Width = wanted.Width, Height = wanted.Height };
@@ -67,8 +68,8 @@ internal sealed class ShortcutEvaluation
             }
         }
 
-        if (json) Json(folder, request, rows, whole!, best);
-        else Print(folder, request, rows, whole!, best, images);
+        if (json) Json(folder, request, rows, whole!, judge);
+        else Print(folder, request, rows, whole!, judge, images);
         return 0;
     }
 
@@ -86,7 +87,7 @@ internal sealed class ShortcutEvaluation
         ];
         foreach (var shortcuts in all) yield return (shortcuts.ToString(), request with { Shortcuts = shortcuts });
         if (!pipeline.Guided(request, pipeline.Plan(request))) yield break;
-        double Level(double share) => plan.Evaluations[(int)(share * (plan.Evaluations.Count - 1))] is var e ? e.Sigma / e.Alpha : 0;
+        double Level(double share) => plan.Evaluations[(int)(share * (plan.Evaluations.Count - 1))].Level;
         var interval = (Low: Level(0.8), High: Level(0.2));
         yield return (string.Create(CultureInfo.InvariantCulture, $"guidance-interval {interval.Low:G3},{interval.High:G3}"), request with { GuidanceInterval = interval });
     }
@@ -118,9 +119,9 @@ internal sealed class ShortcutEvaluation
         return new Row("", seconds, evaluations, [.. made.Select(i => i.Pixels)], [.. made.Select(i => i.Class)]);
     }
 
-    private static void Print(ModelFolder folder, GenerateRequest request, List<Row> rows, Row whole, Func<byte[], int>? best, bool images)
+    private static void Print(ModelFolder folder, GenerateRequest request, List<Row> rows, Row whole, ImageJudge? judge, bool images)
     {
-        var table = images ? Tables.New("shortcut", ">ms/evaluation", ">speed-up", ">rms/255", ">PSNR dB", best is null ? ">" : ">agreed") : Tables.New("shortcut", ">ms/evaluation", ">speed-up");
+        var table = images ? Tables.New("shortcut", ">ms/evaluation", ">speed-up", ">rms/255", ">PSNR dB", judge is null ? ">" : ">agreed") : Tables.New("shortcut", ">ms/evaluation", ">speed-up");
         foreach (var r in rows)
         {
             if (r.Refused is { } why)
@@ -133,7 +134,7 @@ internal sealed class ShortcutEvaluation
             if (images)
             {
                 double rms = r.Rms(whole);
-                cells.AddRange([Text(rms * BytesPerUnit, "F2"), rms == 0 ? "-" : Text(-20 * Math.Log10(rms), "F1"), best is null ? "" : $"{r.Agreed(best)} of {r.Pixels.Length}"]);
+                cells.AddRange([Text(rms * BytesPerUnit, "F2"), rms == 0 ? "-" : Text(-20 * Math.Log10(rms), "F1"), judge is null ? "" : $"{r.Agreed(judge)} of {r.Pixels.Length}"]);
             }
 
             table.Row([.. cells]);
@@ -143,7 +144,7 @@ internal sealed class ShortcutEvaluation
         Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{folder.Name}: {request.Count} image{(request.Count == 1 ? "" : "s")}, {request.Options.Steps} steps, guidance {request.Guidance}, seed {request.Seed}"));
     }
 
-    private static void Json(ModelFolder folder, GenerateRequest request, List<Row> rows, Row whole, Func<byte[], int>? best) => JsonOut.Write(w =>
+    private static void Json(ModelFolder folder, GenerateRequest request, List<Row> rows, Row whole, ImageJudge? judge) => JsonOut.Write(w =>
     {
         w.WriteString("model", folder.Path);
         w.WriteNumber("images", request.Count);
@@ -169,7 +170,7 @@ internal sealed class ShortcutEvaluation
                     w.WriteNumber("rms", rms);
                     w.WritePropertyName("psnr_db");
                     JsonOut.Number(w, rms == 0 ? double.PositiveInfinity : -20 * Math.Log10(rms));
-                    if (best is not null) w.WriteNumber("agreed", r.Agreed(best));
+                    if (judge is not null) w.WriteNumber("agreed", r.Agreed(judge));
                 }
             }
 
@@ -188,7 +189,15 @@ internal sealed class ShortcutEvaluation
 
         public double Milliseconds => Seconds / Evaluations * 1e3;
 
-        public int Agreed(Func<byte[], int> best) => Pixels.Where((p, i) => best(p) == Classes[i]).Count();
+        public int Agreed(ImageJudge judge)
+        {
+            int agreed = 0;
+            judge.Look(Pixels, (index, _, likeliest) =>
+            {
+                if (likeliest == Classes[index]) agreed++;
+            });
+            return agreed;
+        }
 
         /// <summary>Root of the mean squared difference of all pixels; 1 is from black to white.</summary>
         public double Rms(Row whole)

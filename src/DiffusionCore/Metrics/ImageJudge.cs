@@ -7,7 +7,8 @@ namespace DiffusionCore.Metrics;
 /// <summary>A classifier that looks at finished images of 8 bits. What it says about an image does not depend on the others.</summary>
 public sealed class ImageJudge : IDisposable
 {
-    private const int Batch = 16;
+    /// <summary>Images that it looks at together.</summary>
+    public const int Batch = 16;
 
     private readonly Device device;
     private readonly WeightStore weights;
