@@ -66,7 +66,7 @@ public sealed class TextPipelineTests : IDisposable
     [Fact]
     public void Tiles_of_an_earlier_request_do_not_stand_in_for_a_whole_decode()
     {
-        string path = Synthetic("sd-tiny");
+        string path = folder.Synthetic("sd-tiny");
         var request = Lighthouse with { Width = 320, Height = 192, Options = new SamplerOptions { Steps = 1 } };
         using var model = ModelFolder.Load(path);
         using var device = new CpuDevice(2);
