@@ -105,7 +105,6 @@ public static unsafe class FewOutputs
                 }
             }
 
-
             for (int j = 0; j < count; j++) places[j] = (long)item * s.OutWidth + column + j;
             TileEpilogue.Store<V>(
                 a->Epilogue, sums, 16, count, a->Y, a->LdY, places, s.OutHeight * s.OutWidth, 0, s.Outputs, bias, pads + MicroKernel.MaximumWidth);

@@ -1,5 +1,15 @@
-// The vector forms of the micro-kernel: all alike but for rows and columns. Accumulators are named because the compiler keeps only named
-// locals in registers.
+// The vector forms of the micro-kernel: one body for each instruction set, of which a form's number of rows and of vectors in a row leaves what it needs.
+// Accumulators are named because the compiler keeps only named locals in registers. Every form within 1 % of one written out (AVX-512 and AVX2, in L1, in
+// turns, 2026-11-24).
+// Lost     one body for both over ISimd16: a move for every row and term (results of the structs' operators pass through a temporary), 2 % slower on AVX2.
+//
+// Short    fewer rows than a whole tile: the last rows of a product, single vectors, the four tiles of an 8x8 map under Winograd. Below 8 rows the panel's loads
+//          weigh more: 4 rows still run at the rate of multiply-add, 2 and 1 at that of the loads.
+// Runs     tiles whose sums are short, one loop for all of them. A call for each tile costs 70 to 90 cycles beside its sums: with 32 terms 90 % of the peak, 92 %
+//          with 40. In one loop 97 to 98 % (Zen 4, AVX-512, data in L1, one core by CPU time, 2026-11-24): the last stores of a tile go on under the next one's sums.
+//          The next tile's rows are fetched meanwhile, from its first row on as far as their distance goes, at most a line a term: a miss stalls the sums at once,
+//          for the core's window holds eight terms. (S of attention with keys from L3: 1.7 cycles a vector FMA without, 1.1 with keys in L1.) Instead a line of
+//          every row each sixteen terms: the same within 1 %, but 3 % slower on one head of 512.
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
@@ -8,338 +18,298 @@ namespace DiffusionCore.Kernels.Host;
 
 internal static unsafe partial class MicroKernel
 {
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Avx512Rows8x48(float** rows, Segment* segments, int count, float* b, float* acc, bool add, Ahead ahead)
+    private enum Fetch
     {
-        byte* fetch = ahead.From == null ? (byte*)b : ahead.From;      // a page that is not mapped would be looked up every time
-        nint fetchStep = ahead.Step;
-        var z = Vector512<float>.Zero;
-        Vector512<float> c00 = z, c01 = z, c02 = z;
-        Vector512<float> c10 = z, c11 = z, c12 = z;
-        Vector512<float> c20 = z, c21 = z, c22 = z;
-        Vector512<float> c30 = z, c31 = z, c32 = z;
-        Vector512<float> c40 = z, c41 = z, c42 = z;
-        Vector512<float> c50 = z, c51 = z, c52 = z;
-        Vector512<float> c60 = z, c61 = z, c62 = z;
-        Vector512<float> c70 = z, c71 = z, c72 = z;
-        for (; count > 0; count--, segments++)
+        None,
+
+        /// <summary>What the caller says, into the L2.</summary>
+        Ahead,
+
+        /// <summary>The next tile's rows, into the L1.</summary>
+        NextRows,
+    }
+
+    /// <summary>A tile's rows and vectors of 16 columns, and what is fetched meanwhile: 1, 2, 4 or 8 rows of 1 to 3 on AVX-512, 6 rows of one (a pair there) on AVX2.</summary>
+    private interface IForm
+    {
+        static abstract int Rows { get; }
+
+        static abstract int Vectors { get; }
+
+        static virtual Fetch Fetches => Fetch.None;
+    }
+
+    private readonly struct Rows8x48 : IForm
+    {
+        public static int Rows => 8;
+
+        public static int Vectors => 3;
+
+        public static Fetch Fetches => Fetch.Ahead;
+    }
+
+    private readonly struct Run8x48 : IForm
+    {
+        public static int Rows => 8;
+
+        public static int Vectors => 3;
+
+        public static Fetch Fetches => Fetch.NextRows;
+    }
+
+    private readonly struct Rows8x32 : IForm
+    {
+        public static int Rows => 8;
+
+        public static int Vectors => 2;
+    }
+
+    private readonly struct Rows8x16 : IForm
+    {
+        public static int Rows => 8;
+
+        public static int Vectors => 1;
+    }
+
+    private readonly struct Rows6x16 : IForm
+    {
+        public static int Rows => 6;
+
+        public static int Vectors => 1;
+    }
+
+    private readonly struct Run6x16 : IForm
+    {
+        public static int Rows => 6;
+
+        public static int Vectors => 1;
+
+        public static Fetch Fetches => Fetch.NextRows;
+    }
+
+    private readonly struct Rows4x48 : IForm
+    {
+        public static int Rows => 4;
+
+        public static int Vectors => 3;
+    }
+
+    private readonly struct Rows4x16 : IForm
+    {
+        public static int Rows => 4;
+
+        public static int Vectors => 1;
+    }
+
+    private readonly struct Rows2x48 : IForm
+    {
+        public static int Rows => 2;
+
+        public static int Vectors => 3;
+    }
+
+    private readonly struct Rows1x48 : IForm
+    {
+        public static int Rows => 1;
+
+        public static int Vectors => 3;
+    }
+
+    /// <param name="count">At least 1; 1 for forms that fetch the next rows.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Avx512Tiles<TForm>(float** rows, int tiles, Segment* segments, int count, float* columns, float* acc, bool add, Ahead ahead = default)
+        where TForm : struct, IForm
+    {
+        nint pitch = TForm.Vectors * 16;
+        for (; tiles > 0; tiles--, rows += TForm.Rows, acc += TForm.Rows * pitch)
         {
-            nint offset = segments->Offset, k = segments->Length;
-            float* p0 = rows[0] + offset, p1 = rows[1] + offset, p2 = rows[2] + offset, p3 = rows[3] + offset;
-            float* p4 = rows[4] + offset, p5 = rows[5] + offset, p6 = rows[6] + offset, p7 = rows[7] + offset;
-            for (nint i = 0; i < k; i++)
+            float* b = columns;
+            var segment = segments;
+            byte* fetch = ahead.From == null ? (byte*)b : ahead.From;      // a page that is not mapped would be looked up every time
+            nint fetchStep = ahead.Step;
+            if (TForm.Fetches == Fetch.NextRows)
             {
-                Sse.Prefetch1(fetch);
-                fetch += fetchStep;
-                var b0 = Vector512.Load(b);
-                var b1 = Vector512.Load(b + 16);
-                var b2 = Vector512.Load(b + 32);
-                var a0 = Vector512.Create(p0[i]);
-                c00 = Avx512F.FusedMultiplyAdd(a0, b0, c00);
-                c01 = Avx512F.FusedMultiplyAdd(a0, b1, c01);
-                c02 = Avx512F.FusedMultiplyAdd(a0, b2, c02);
-                var a1 = Vector512.Create(p1[i]);
-                c10 = Avx512F.FusedMultiplyAdd(a1, b0, c10);
-                c11 = Avx512F.FusedMultiplyAdd(a1, b1, c11);
-                c12 = Avx512F.FusedMultiplyAdd(a1, b2, c12);
-                var a2 = Vector512.Create(p2[i]);
-                c20 = Avx512F.FusedMultiplyAdd(a2, b0, c20);
-                c21 = Avx512F.FusedMultiplyAdd(a2, b1, c21);
-                c22 = Avx512F.FusedMultiplyAdd(a2, b2, c22);
-                var a3 = Vector512.Create(p3[i]);
-                c30 = Avx512F.FusedMultiplyAdd(a3, b0, c30);
-                c31 = Avx512F.FusedMultiplyAdd(a3, b1, c31);
-                c32 = Avx512F.FusedMultiplyAdd(a3, b2, c32);
-                var a4 = Vector512.Create(p4[i]);
-                c40 = Avx512F.FusedMultiplyAdd(a4, b0, c40);
-                c41 = Avx512F.FusedMultiplyAdd(a4, b1, c41);
-                c42 = Avx512F.FusedMultiplyAdd(a4, b2, c42);
-                var a5 = Vector512.Create(p5[i]);
-                c50 = Avx512F.FusedMultiplyAdd(a5, b0, c50);
-                c51 = Avx512F.FusedMultiplyAdd(a5, b1, c51);
-                c52 = Avx512F.FusedMultiplyAdd(a5, b2, c52);
-                var a6 = Vector512.Create(p6[i]);
-                c60 = Avx512F.FusedMultiplyAdd(a6, b0, c60);
-                c61 = Avx512F.FusedMultiplyAdd(a6, b1, c61);
-                c62 = Avx512F.FusedMultiplyAdd(a6, b2, c62);
-                var a7 = Vector512.Create(p7[i]);
-                c70 = Avx512F.FusedMultiplyAdd(a7, b0, c70);
-                c71 = Avx512F.FusedMultiplyAdd(a7, b1, c71);
-                c72 = Avx512F.FusedMultiplyAdd(a7, b2, c72);
-                b += 48;
+                fetch = (byte*)(rows[TForm.Rows] + segment->Offset);
+                fetchStep = StepToNext(rows, TForm.Rows, segment);
             }
-        }
 
-        if (add)
-        {
-            c00 = Avx512F.Add(c00, Vector512.Load(acc));
-            c01 = Avx512F.Add(c01, Vector512.Load(acc + 16));
-            c02 = Avx512F.Add(c02, Vector512.Load(acc + 32));
-            c10 = Avx512F.Add(c10, Vector512.Load(acc + 48));
-            c11 = Avx512F.Add(c11, Vector512.Load(acc + 64));
-            c12 = Avx512F.Add(c12, Vector512.Load(acc + 80));
-            c20 = Avx512F.Add(c20, Vector512.Load(acc + 96));
-            c21 = Avx512F.Add(c21, Vector512.Load(acc + 112));
-            c22 = Avx512F.Add(c22, Vector512.Load(acc + 128));
-            c30 = Avx512F.Add(c30, Vector512.Load(acc + 144));
-            c31 = Avx512F.Add(c31, Vector512.Load(acc + 160));
-            c32 = Avx512F.Add(c32, Vector512.Load(acc + 176));
-            c40 = Avx512F.Add(c40, Vector512.Load(acc + 192));
-            c41 = Avx512F.Add(c41, Vector512.Load(acc + 208));
-            c42 = Avx512F.Add(c42, Vector512.Load(acc + 224));
-            c50 = Avx512F.Add(c50, Vector512.Load(acc + 240));
-            c51 = Avx512F.Add(c51, Vector512.Load(acc + 256));
-            c52 = Avx512F.Add(c52, Vector512.Load(acc + 272));
-            c60 = Avx512F.Add(c60, Vector512.Load(acc + 288));
-            c61 = Avx512F.Add(c61, Vector512.Load(acc + 304));
-            c62 = Avx512F.Add(c62, Vector512.Load(acc + 320));
-            c70 = Avx512F.Add(c70, Vector512.Load(acc + 336));
-            c71 = Avx512F.Add(c71, Vector512.Load(acc + 352));
-            c72 = Avx512F.Add(c72, Vector512.Load(acc + 368));
-        }
+            var z = Vector512<float>.Zero;
+            Vector512<float> c00 = z, c01 = z, c02 = z;
+            Vector512<float> c10 = z, c11 = z, c12 = z;
+            Vector512<float> c20 = z, c21 = z, c22 = z;
+            Vector512<float> c30 = z, c31 = z, c32 = z;
+            Vector512<float> c40 = z, c41 = z, c42 = z;
+            Vector512<float> c50 = z, c51 = z, c52 = z;
+            Vector512<float> c60 = z, c61 = z, c62 = z;
+            Vector512<float> c70 = z, c71 = z, c72 = z;
+            do
+            {
+                nint offset = segment->Offset, k = segment->Length;
+                float* p0 = rows[0] + offset, p1 = null, p2 = null, p3 = null, p4 = null, p5 = null, p6 = null, p7 = null;
+                if (TForm.Rows > 1) p1 = rows[1] + offset;
+                if (TForm.Rows > 2) p2 = rows[2] + offset;
+                if (TForm.Rows > 2) p3 = rows[3] + offset;
+                if (TForm.Rows > 4) p4 = rows[4] + offset;
+                if (TForm.Rows > 4) p5 = rows[5] + offset;
+                if (TForm.Rows > 6) p6 = rows[6] + offset;
+                if (TForm.Rows > 6) p7 = rows[7] + offset;
+                for (nint i = 0; i < k; i++)
+                {
+                    if (TForm.Fetches == Fetch.Ahead) Sse.Prefetch1(fetch);
+                    if (TForm.Fetches == Fetch.NextRows) Sse.Prefetch0(fetch);
+                    if (TForm.Fetches != Fetch.None) fetch += fetchStep;
+                    Vector512<float> b0 = Vector512.Load(b), b1 = b0, b2 = b0;
+                    if (TForm.Vectors > 1) b1 = Vector512.Load(b + 16);
+                    if (TForm.Vectors > 2) b2 = Vector512.Load(b + 32);
+                    MultiplyRow<TForm>(p0[i], b0, b1, b2, ref c00, ref c01, ref c02);
+                    if (TForm.Rows > 1) MultiplyRow<TForm>(p1[i], b0, b1, b2, ref c10, ref c11, ref c12);
+                    if (TForm.Rows > 2) MultiplyRow<TForm>(p2[i], b0, b1, b2, ref c20, ref c21, ref c22);
+                    if (TForm.Rows > 2) MultiplyRow<TForm>(p3[i], b0, b1, b2, ref c30, ref c31, ref c32);
+                    if (TForm.Rows > 4) MultiplyRow<TForm>(p4[i], b0, b1, b2, ref c40, ref c41, ref c42);
+                    if (TForm.Rows > 4) MultiplyRow<TForm>(p5[i], b0, b1, b2, ref c50, ref c51, ref c52);
+                    if (TForm.Rows > 6) MultiplyRow<TForm>(p6[i], b0, b1, b2, ref c60, ref c61, ref c62);
+                    if (TForm.Rows > 6) MultiplyRow<TForm>(p7[i], b0, b1, b2, ref c70, ref c71, ref c72);
+                    b += pitch;
+                }
+            }
+            while (TForm.Fetches != Fetch.NextRows && ++segment < segments + count);
 
-        c00.Store(acc);
-        c01.Store(acc + 16);
-        c02.Store(acc + 32);
-        c10.Store(acc + 48);
-        c11.Store(acc + 64);
-        c12.Store(acc + 80);
-        c20.Store(acc + 96);
-        c21.Store(acc + 112);
-        c22.Store(acc + 128);
-        c30.Store(acc + 144);
-        c31.Store(acc + 160);
-        c32.Store(acc + 176);
-        c40.Store(acc + 192);
-        c41.Store(acc + 208);
-        c42.Store(acc + 224);
-        c50.Store(acc + 240);
-        c51.Store(acc + 256);
-        c52.Store(acc + 272);
-        c60.Store(acc + 288);
-        c61.Store(acc + 304);
-        c62.Store(acc + 320);
-        c70.Store(acc + 336);
-        c71.Store(acc + 352);
-        c72.Store(acc + 368);
+            if (add)
+            {
+                AddRow<TForm>(acc, ref c00, ref c01, ref c02);
+                if (TForm.Rows > 1) AddRow<TForm>(acc + pitch, ref c10, ref c11, ref c12);
+                if (TForm.Rows > 2) AddRow<TForm>(acc + 2 * pitch, ref c20, ref c21, ref c22);
+                if (TForm.Rows > 2) AddRow<TForm>(acc + 3 * pitch, ref c30, ref c31, ref c32);
+                if (TForm.Rows > 4) AddRow<TForm>(acc + 4 * pitch, ref c40, ref c41, ref c42);
+                if (TForm.Rows > 4) AddRow<TForm>(acc + 5 * pitch, ref c50, ref c51, ref c52);
+                if (TForm.Rows > 6) AddRow<TForm>(acc + 6 * pitch, ref c60, ref c61, ref c62);
+                if (TForm.Rows > 6) AddRow<TForm>(acc + 7 * pitch, ref c70, ref c71, ref c72);
+            }
+
+            StoreRow<TForm>(acc, c00, c01, c02);
+            if (TForm.Rows > 1) StoreRow<TForm>(acc + pitch, c10, c11, c12);
+            if (TForm.Rows > 2) StoreRow<TForm>(acc + 2 * pitch, c20, c21, c22);
+            if (TForm.Rows > 2) StoreRow<TForm>(acc + 3 * pitch, c30, c31, c32);
+            if (TForm.Rows > 4) StoreRow<TForm>(acc + 4 * pitch, c40, c41, c42);
+            if (TForm.Rows > 4) StoreRow<TForm>(acc + 5 * pitch, c50, c51, c52);
+            if (TForm.Rows > 6) StoreRow<TForm>(acc + 6 * pitch, c60, c61, c62);
+            if (TForm.Rows > 6) StoreRow<TForm>(acc + 7 * pitch, c70, c71, c72);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MultiplyRow<TForm>(float value, Vector512<float> b0, Vector512<float> b1, Vector512<float> b2, ref Vector512<float> c0, ref Vector512<float> c1, ref Vector512<float> c2)
+        where TForm : struct, IForm
+    {
+        var a = Vector512.Create(value);
+        c0 = Avx512F.FusedMultiplyAdd(a, b0, c0);
+        if (TForm.Vectors > 1) c1 = Avx512F.FusedMultiplyAdd(a, b1, c1);
+        if (TForm.Vectors > 2) c2 = Avx512F.FusedMultiplyAdd(a, b2, c2);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddRow<TForm>(float* acc, ref Vector512<float> c0, ref Vector512<float> c1, ref Vector512<float> c2)
+        where TForm : struct, IForm
+    {
+        c0 = Avx512F.Add(c0, Vector512.Load(acc));
+        if (TForm.Vectors > 1) c1 = Avx512F.Add(c1, Vector512.Load(acc + 16));
+        if (TForm.Vectors > 2) c2 = Avx512F.Add(c2, Vector512.Load(acc + 32));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreRow<TForm>(float* acc, Vector512<float> c0, Vector512<float> c1, Vector512<float> c2)
+        where TForm : struct, IForm
+    {
+        c0.Store(acc);
+        if (TForm.Vectors > 1) c1.Store(acc + 16);
+        if (TForm.Vectors > 2) c2.Store(acc + 32);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Avx512Rows8x32(float** rows, Segment* segments, int count, float* b, float* acc, bool add)
+    private static void Avx2Tiles<TForm>(float** rows, int tiles, Segment* segments, int count, float* columns, float* acc, bool add)
+        where TForm : struct, IForm
     {
-        var z = Vector512<float>.Zero;
-        Vector512<float> c00 = z, c01 = z;
-        Vector512<float> c10 = z, c11 = z;
-        Vector512<float> c20 = z, c21 = z;
-        Vector512<float> c30 = z, c31 = z;
-        Vector512<float> c40 = z, c41 = z;
-        Vector512<float> c50 = z, c51 = z;
-        Vector512<float> c60 = z, c61 = z;
-        Vector512<float> c70 = z, c71 = z;
-        for (; count > 0; count--, segments++)
+        const nint pitch = 16;
+        for (; tiles > 0; tiles--, rows += TForm.Rows, acc += TForm.Rows * pitch)
         {
-            nint offset = segments->Offset, k = segments->Length;
-            float* p0 = rows[0] + offset, p1 = rows[1] + offset, p2 = rows[2] + offset, p3 = rows[3] + offset;
-            float* p4 = rows[4] + offset, p5 = rows[5] + offset, p6 = rows[6] + offset, p7 = rows[7] + offset;
-            for (nint i = 0; i < k; i++)
+            float* b = columns;
+            var segment = segments;
+            byte* fetch = (byte*)b;
+            nint fetchStep = 0;
+            if (TForm.Fetches == Fetch.NextRows)
             {
-                var b0 = Vector512.Load(b);
-                var b1 = Vector512.Load(b + 16);
-                var a0 = Vector512.Create(p0[i]);
-                c00 = Avx512F.FusedMultiplyAdd(a0, b0, c00);
-                c01 = Avx512F.FusedMultiplyAdd(a0, b1, c01);
-                var a1 = Vector512.Create(p1[i]);
-                c10 = Avx512F.FusedMultiplyAdd(a1, b0, c10);
-                c11 = Avx512F.FusedMultiplyAdd(a1, b1, c11);
-                var a2 = Vector512.Create(p2[i]);
-                c20 = Avx512F.FusedMultiplyAdd(a2, b0, c20);
-                c21 = Avx512F.FusedMultiplyAdd(a2, b1, c21);
-                var a3 = Vector512.Create(p3[i]);
-                c30 = Avx512F.FusedMultiplyAdd(a3, b0, c30);
-                c31 = Avx512F.FusedMultiplyAdd(a3, b1, c31);
-                var a4 = Vector512.Create(p4[i]);
-                c40 = Avx512F.FusedMultiplyAdd(a4, b0, c40);
-                c41 = Avx512F.FusedMultiplyAdd(a4, b1, c41);
-                var a5 = Vector512.Create(p5[i]);
-                c50 = Avx512F.FusedMultiplyAdd(a5, b0, c50);
-                c51 = Avx512F.FusedMultiplyAdd(a5, b1, c51);
-                var a6 = Vector512.Create(p6[i]);
-                c60 = Avx512F.FusedMultiplyAdd(a6, b0, c60);
-                c61 = Avx512F.FusedMultiplyAdd(a6, b1, c61);
-                var a7 = Vector512.Create(p7[i]);
-                c70 = Avx512F.FusedMultiplyAdd(a7, b0, c70);
-                c71 = Avx512F.FusedMultiplyAdd(a7, b1, c71);
-                b += 32;
+                fetch = (byte*)(rows[TForm.Rows] + segment->Offset);
+                fetchStep = StepToNext(rows, TForm.Rows, segment);
             }
-        }
 
-        if (add)
-        {
-            c00 = Avx512F.Add(c00, Vector512.Load(acc));
-            c01 = Avx512F.Add(c01, Vector512.Load(acc + 16));
-            c10 = Avx512F.Add(c10, Vector512.Load(acc + 32));
-            c11 = Avx512F.Add(c11, Vector512.Load(acc + 48));
-            c20 = Avx512F.Add(c20, Vector512.Load(acc + 64));
-            c21 = Avx512F.Add(c21, Vector512.Load(acc + 80));
-            c30 = Avx512F.Add(c30, Vector512.Load(acc + 96));
-            c31 = Avx512F.Add(c31, Vector512.Load(acc + 112));
-            c40 = Avx512F.Add(c40, Vector512.Load(acc + 128));
-            c41 = Avx512F.Add(c41, Vector512.Load(acc + 144));
-            c50 = Avx512F.Add(c50, Vector512.Load(acc + 160));
-            c51 = Avx512F.Add(c51, Vector512.Load(acc + 176));
-            c60 = Avx512F.Add(c60, Vector512.Load(acc + 192));
-            c61 = Avx512F.Add(c61, Vector512.Load(acc + 208));
-            c70 = Avx512F.Add(c70, Vector512.Load(acc + 224));
-            c71 = Avx512F.Add(c71, Vector512.Load(acc + 240));
-        }
+            var z = Vector256<float>.Zero;
+            Vector256<float> c00 = z, c01 = z;
+            Vector256<float> c10 = z, c11 = z;
+            Vector256<float> c20 = z, c21 = z;
+            Vector256<float> c30 = z, c31 = z;
+            Vector256<float> c40 = z, c41 = z;
+            Vector256<float> c50 = z, c51 = z;
+            do
+            {
+                nint offset = segment->Offset, k = segment->Length;
+                float* p0 = rows[0] + offset, p1 = rows[1] + offset, p2 = rows[2] + offset, p3 = rows[3] + offset, p4 = rows[4] + offset, p5 = rows[5] + offset;
+                for (nint i = 0; i < k; i++)
+                {
+                    if (TForm.Fetches == Fetch.NextRows) Sse.Prefetch0(fetch);
+                    if (TForm.Fetches != Fetch.None) fetch += fetchStep;
+                    Vector256<float> b0 = Vector256.Load(b), b1 = Vector256.Load(b + 8);
+                    MultiplyRow(p0[i], b0, b1, ref c00, ref c01);
+                    MultiplyRow(p1[i], b0, b1, ref c10, ref c11);
+                    MultiplyRow(p2[i], b0, b1, ref c20, ref c21);
+                    MultiplyRow(p3[i], b0, b1, ref c30, ref c31);
+                    MultiplyRow(p4[i], b0, b1, ref c40, ref c41);
+                    MultiplyRow(p5[i], b0, b1, ref c50, ref c51);
+                    b += pitch;
+                }
+            }
+            while (TForm.Fetches != Fetch.NextRows && ++segment < segments + count);
 
-        c00.Store(acc);
-        c01.Store(acc + 16);
-        c10.Store(acc + 32);
-        c11.Store(acc + 48);
-        c20.Store(acc + 64);
-        c21.Store(acc + 80);
-        c30.Store(acc + 96);
-        c31.Store(acc + 112);
-        c40.Store(acc + 128);
-        c41.Store(acc + 144);
-        c50.Store(acc + 160);
-        c51.Store(acc + 176);
-        c60.Store(acc + 192);
-        c61.Store(acc + 208);
-        c70.Store(acc + 224);
-        c71.Store(acc + 240);
+            if (add)
+            {
+                AddRow(acc, ref c00, ref c01);
+                AddRow(acc + pitch, ref c10, ref c11);
+                AddRow(acc + 2 * pitch, ref c20, ref c21);
+                AddRow(acc + 3 * pitch, ref c30, ref c31);
+                AddRow(acc + 4 * pitch, ref c40, ref c41);
+                AddRow(acc + 5 * pitch, ref c50, ref c51);
+            }
+
+            StoreRow(acc, c00, c01);
+            StoreRow(acc + pitch, c10, c11);
+            StoreRow(acc + 2 * pitch, c20, c21);
+            StoreRow(acc + 3 * pitch, c30, c31);
+            StoreRow(acc + 4 * pitch, c40, c41);
+            StoreRow(acc + 5 * pitch, c50, c51);
+        }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Avx512Rows8x16(float** rows, Segment* segments, int count, float* b, float* acc, bool add)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MultiplyRow(float value, Vector256<float> b0, Vector256<float> b1, ref Vector256<float> c0, ref Vector256<float> c1)
     {
-        var z = Vector512<float>.Zero;
-        Vector512<float> c00 = z;
-        Vector512<float> c10 = z;
-        Vector512<float> c20 = z;
-        Vector512<float> c30 = z;
-        Vector512<float> c40 = z;
-        Vector512<float> c50 = z;
-        Vector512<float> c60 = z;
-        Vector512<float> c70 = z;
-        for (; count > 0; count--, segments++)
-        {
-            nint offset = segments->Offset, k = segments->Length;
-            float* p0 = rows[0] + offset, p1 = rows[1] + offset, p2 = rows[2] + offset, p3 = rows[3] + offset;
-            float* p4 = rows[4] + offset, p5 = rows[5] + offset, p6 = rows[6] + offset, p7 = rows[7] + offset;
-            for (nint i = 0; i < k; i++)
-            {
-                var b0 = Vector512.Load(b);
-                var a0 = Vector512.Create(p0[i]);
-                c00 = Avx512F.FusedMultiplyAdd(a0, b0, c00);
-                var a1 = Vector512.Create(p1[i]);
-                c10 = Avx512F.FusedMultiplyAdd(a1, b0, c10);
-                var a2 = Vector512.Create(p2[i]);
-                c20 = Avx512F.FusedMultiplyAdd(a2, b0, c20);
-                var a3 = Vector512.Create(p3[i]);
-                c30 = Avx512F.FusedMultiplyAdd(a3, b0, c30);
-                var a4 = Vector512.Create(p4[i]);
-                c40 = Avx512F.FusedMultiplyAdd(a4, b0, c40);
-                var a5 = Vector512.Create(p5[i]);
-                c50 = Avx512F.FusedMultiplyAdd(a5, b0, c50);
-                var a6 = Vector512.Create(p6[i]);
-                c60 = Avx512F.FusedMultiplyAdd(a6, b0, c60);
-                var a7 = Vector512.Create(p7[i]);
-                c70 = Avx512F.FusedMultiplyAdd(a7, b0, c70);
-                b += 16;
-            }
-        }
-
-        if (add)
-        {
-            c00 = Avx512F.Add(c00, Vector512.Load(acc));
-            c10 = Avx512F.Add(c10, Vector512.Load(acc + 16));
-            c20 = Avx512F.Add(c20, Vector512.Load(acc + 32));
-            c30 = Avx512F.Add(c30, Vector512.Load(acc + 48));
-            c40 = Avx512F.Add(c40, Vector512.Load(acc + 64));
-            c50 = Avx512F.Add(c50, Vector512.Load(acc + 80));
-            c60 = Avx512F.Add(c60, Vector512.Load(acc + 96));
-            c70 = Avx512F.Add(c70, Vector512.Load(acc + 112));
-        }
-
-        c00.Store(acc);
-        c10.Store(acc + 16);
-        c20.Store(acc + 32);
-        c30.Store(acc + 48);
-        c40.Store(acc + 64);
-        c50.Store(acc + 80);
-        c60.Store(acc + 96);
-        c70.Store(acc + 112);
+        var a = Vector256.Create(value);
+        c0 = Fma.MultiplyAdd(a, b0, c0);
+        c1 = Fma.MultiplyAdd(a, b1, c1);
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Avx2Rows6x16(float** rows, Segment* segments, int count, float* b, float* acc, bool add)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void AddRow(float* acc, ref Vector256<float> c0, ref Vector256<float> c1)
     {
-        var z = Vector256<float>.Zero;
-        Vector256<float> c00 = z, c01 = z;
-        Vector256<float> c10 = z, c11 = z;
-        Vector256<float> c20 = z, c21 = z;
-        Vector256<float> c30 = z, c31 = z;
-        Vector256<float> c40 = z, c41 = z;
-        Vector256<float> c50 = z, c51 = z;
-        for (; count > 0; count--, segments++)
-        {
-            nint offset = segments->Offset, k = segments->Length;
-            float* p0 = rows[0] + offset, p1 = rows[1] + offset, p2 = rows[2] + offset, p3 = rows[3] + offset, p4 = rows[4] + offset, p5 = rows[5] + offset;
-            for (nint i = 0; i < k; i++)
-            {
-                var b0 = Vector256.Load(b);
-                var b1 = Vector256.Load(b + 8);
-                var a0 = Vector256.Create(p0[i]);
-                c00 = Fma.MultiplyAdd(a0, b0, c00);
-                c01 = Fma.MultiplyAdd(a0, b1, c01);
-                var a1 = Vector256.Create(p1[i]);
-                c10 = Fma.MultiplyAdd(a1, b0, c10);
-                c11 = Fma.MultiplyAdd(a1, b1, c11);
-                var a2 = Vector256.Create(p2[i]);
-                c20 = Fma.MultiplyAdd(a2, b0, c20);
-                c21 = Fma.MultiplyAdd(a2, b1, c21);
-                var a3 = Vector256.Create(p3[i]);
-                c30 = Fma.MultiplyAdd(a3, b0, c30);
-                c31 = Fma.MultiplyAdd(a3, b1, c31);
-                var a4 = Vector256.Create(p4[i]);
-                c40 = Fma.MultiplyAdd(a4, b0, c40);
-                c41 = Fma.MultiplyAdd(a4, b1, c41);
-                var a5 = Vector256.Create(p5[i]);
-                c50 = Fma.MultiplyAdd(a5, b0, c50);
-                c51 = Fma.MultiplyAdd(a5, b1, c51);
-                b += 16;
-            }
-        }
-
-        if (add)
-        {
-            c00 = Avx.Add(c00, Vector256.Load(acc));
-            c01 = Avx.Add(c01, Vector256.Load(acc + 8));
-            c10 = Avx.Add(c10, Vector256.Load(acc + 16));
-            c11 = Avx.Add(c11, Vector256.Load(acc + 24));
-            c20 = Avx.Add(c20, Vector256.Load(acc + 32));
-            c21 = Avx.Add(c21, Vector256.Load(acc + 40));
-            c30 = Avx.Add(c30, Vector256.Load(acc + 48));
-            c31 = Avx.Add(c31, Vector256.Load(acc + 56));
-            c40 = Avx.Add(c40, Vector256.Load(acc + 64));
-            c41 = Avx.Add(c41, Vector256.Load(acc + 72));
-            c50 = Avx.Add(c50, Vector256.Load(acc + 80));
-            c51 = Avx.Add(c51, Vector256.Load(acc + 88));
-        }
-
-        c00.Store(acc);
-        c01.Store(acc + 8);
-        c10.Store(acc + 16);
-        c11.Store(acc + 24);
-        c20.Store(acc + 32);
-        c21.Store(acc + 40);
-        c30.Store(acc + 48);
-        c31.Store(acc + 56);
-        c40.Store(acc + 64);
-        c41.Store(acc + 72);
-        c50.Store(acc + 80);
-        c51.Store(acc + 88);
+        c0 = Avx.Add(c0, Vector256.Load(acc));
+        c1 = Avx.Add(c1, Vector256.Load(acc + 8));
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void StoreRow(float* acc, Vector256<float> c0, Vector256<float> c1)
+    {
+        c0.Store(acc);
+        c1.Store(acc + 8);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static nint StepToNext(float** rows, int tile, Segment* segment) => Math.Min(64, ((nint)(rows[tile] - rows[0]) * sizeof(float) + segment->Length - 1) / segment->Length);
 }

@@ -49,10 +49,10 @@ internal static unsafe partial class MicroKernel
     {
         switch (isa)
         {
-            case Isa.Avx512 when width == 48: Avx512Rows8x48(rows, segments, count, b, acc, add, ahead); break;
-            case Isa.Avx512 when width == 32: Avx512Rows8x32(rows, segments, count, b, acc, add); break;
-            case Isa.Avx512: Avx512Rows8x16(rows, segments, count, b, acc, add); break;
-            case Isa.Avx2: Avx2Rows6x16(rows, segments, count, b, acc, add); break;
+            case Isa.Avx512 when width == 48: Avx512Tiles<Rows8x48>(rows, 1, segments, count, b, acc, add, ahead); break;
+            case Isa.Avx512 when width == 32: Avx512Tiles<Rows8x32>(rows, 1, segments, count, b, acc, add); break;
+            case Isa.Avx512: Avx512Tiles<Rows8x16>(rows, 1, segments, count, b, acc, add); break;
+            case Isa.Avx2: Avx2Tiles<Rows6x16>(rows, 1, segments, count, b, acc, add); break;
             default: ScalarRow(rows, segments, count, b, acc, add); break;
         }
     }
@@ -65,20 +65,30 @@ internal static unsafe partial class MicroKernel
         {
             if (width == 48)
             {
-                if (valid == 1) Avx512Rows1x48(rows, segments, count, b, acc, add);
-                else if (valid == 2) Avx512Rows2x48(rows, segments, count, b, acc, add);
-                else Avx512Rows4x48(rows, segments, count, b, acc, add);
+                if (valid == 1) Avx512Tiles<Rows1x48>(rows, 1, segments, count, b, acc, add);
+                else if (valid == 2) Avx512Tiles<Rows2x48>(rows, 1, segments, count, b, acc, add);
+                else Avx512Tiles<Rows4x48>(rows, 1, segments, count, b, acc, add);
                 return;
             }
 
             if (width == 16)
             {
-                Avx512Rows4x16(rows, segments, count, b, acc, add);
+                Avx512Tiles<Rows4x16>(rows, 1, segments, count, b, acc, add);
                 return;
             }
         }
 
         Run(isa, width, rows, segments, count, b, acc, add, ahead);
+    }
+
+    /// <summary>acc[r] (+)= rows[r][offset .. offset + terms) * b for count rows at one distance. The table of rows is padded by a tile.</summary>
+    public static void RunTiles(Isa isa, int width, float** rows, int count, nint offset, nint terms, float* b, float* acc, bool add)
+    {
+        int tile = RowsOf(isa), whole = 0;
+        var segment = new Segment { Offset = offset, Length = terms };
+        if (isa == Isa.Avx512 && width == 48) Avx512Tiles<Run8x48>(rows, whole = count / tile, &segment, 1, b, acc, add);
+        else if (isa == Isa.Avx2) Avx2Tiles<Run6x16>(rows, whole = count / tile, &segment, 1, b, acc, add);
+        for (int r = whole * tile; r < count; r += tile) Run(isa, width, rows + r, count - r, &segment, 1, b, acc + (long)r * width, add);
     }
 
     private static void ScalarRow(float** rows, Segment* segments, int count, float* b, float* acc, bool add)
