@@ -40,9 +40,9 @@ public static class BusyTable
         }
 
         foreach (var c in cases) c.Dispose();
-        double slowdown = Middle(ratios);
+        double slowdown = Timing.Median(ratios);
         Console.WriteLine($"{pool.Count} threads on {Environment.ProcessorCount} cores: a step of {string.Join(", ", Names)}");
-        Console.WriteLine($"alone {Middle(alone):F1} ms, one core kept busy {Middle(beside):F1} ms: {slowdown:P0} slower (rounds {ratios.Min():P0} to {ratios.Max():P0}; at most {MostSlowdown:P0})");
+        Console.WriteLine($"alone {Timing.Median(alone):F1} ms, one core kept busy {Timing.Median(beside):F1} ms: {slowdown:P0} slower (rounds {ratios.Min():P0} to {ratios.Max():P0}; at most {MostSlowdown:P0})");
         return slowdown <= MostSlowdown;
     }
 
@@ -62,6 +62,4 @@ public static class BusyTable
             for (int i = 0; i < 1000; i++) x = Math.Sqrt(x + i);
         GC.KeepAlive(x);
     }
-
-    private static double Middle(List<double> values) => values.Order().ElementAt(values.Count / 2);
 }

@@ -56,7 +56,7 @@ public static class PyramidTable
             }
         }
 
-        return [.. times.Select(t => t.Order().ElementAt(t.Count / 2))];
+        return [.. times.Select(Timing.Median)];
     }
 
     private sealed class Case : IDisposable

@@ -22,9 +22,10 @@ public static unsafe partial class Timing
             total += times[^1];
         }
 
-        times.Sort();
-        return times[times.Count / 2];
+        return Median(times);
     }
+
+    public static double Median(IReadOnlyCollection<double> values) => values.Order().ElementAt(values.Count / 2);
 
     public static double Once(Action action, int threads)
     {

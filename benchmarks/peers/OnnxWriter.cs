@@ -3,13 +3,12 @@ using System.Text;
 namespace DiffusionCore.Peers;
 
 /// <summary>Writes an ONNX model: the few fields of the protobuf schema (onnx.proto3) that a graph of standard operators needs.</summary>
-/// <param name="opset">Version of the standard operators.</param>
-public sealed class OnnxWriter(int opset = 20)
+public sealed class OnnxWriter
 {
     /// <summary>Element types by the schema's numbers.</summary>
     public const int Float = 1, Double = 11;
 
-    private const int Int64 = 7, InFile = 1, IrVersion = 9;
+    private const int Int64 = 7, InFile = 1, IrVersion = 9, StandardOpset = 20;
     private readonly Message graph = new();
     private readonly List<Message> initializers = [], inputs = [], outputs = [];
     private int nodes;
@@ -115,7 +114,7 @@ public sealed class OnnxWriter(int opset = 20)
         var model = new Message();
         model.Number(1, IrVersion);
         model.Nested(7, graph);
-        model.Nested(8, Opset("", opset));
+        model.Nested(8, Opset("", StandardOpset));
         model.Nested(8, Opset("com.microsoft", 1));
         return model.ToArray();
     }

@@ -41,12 +41,12 @@ foreach (var one in Cases.All())
             ratios.Add(ours[^1] / theirs[^1]);
         }
 
-        double ratio = Median(ratios), ms = Median(ours);
+        double ratio = Timing.Median(ratios), ms = Timing.Median(ours);
         if (one.Group == "gemm" && one.Target > 0) products.Add(ratio);
         bool wrong = !(difference <= LargestDifference);
         if (wrong) failures++;
         Console.WriteLine(
-            $"{one.Group + " " + one.Name,-34} {one.Kernel,-12} {ms,9:F3} {Median(theirs),9:F3} {ratio,6:F2} {(one.Target > 0 ? one.Target.ToString("F2") : "-"),6}  {one.Flops / ms / 1e4 / peak,6:F0}%  {difference:E1}{(wrong ? "  RESULTS DIFFER" : "")}");
+            $"{one.Group + " " + one.Name,-34} {one.Kernel,-12} {ms,9:F3} {Timing.Median(theirs),9:F3} {ratio,6:F2} {(one.Target > 0 ? one.Target.ToString("F2") : "-"),6}  {one.Flops / ms / 1e4 / peak,6:F0}%  {difference:E1}{(wrong ? "  RESULTS DIFFER" : "")}");
     }
 }
 
@@ -60,13 +60,7 @@ double Turn(Action action, int repeats)
     action();
     var times = new List<double>();
     for (int i = 0; i < repeats; i++) times.Add(Timing.Once(action, threads));
-    return Median(times);
-}
-
-static double Median(List<double> values)
-{
-    var sorted = values.Order().ToList();
-    return sorted[sorted.Count / 2];
+    return Timing.Median(times);
 }
 
 int Option(string name, int fallback) => int.Parse(Word(name, $"{fallback}"));

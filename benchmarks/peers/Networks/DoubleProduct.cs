@@ -5,6 +5,7 @@
 // Work split  blocks of rows; within one, blocks of the sum, so that A's block stays in the L2 while the panels pass.
 // Numerics    one fused multiply-add per term, in the order of k.
 // Roofline    compute bound: 4 rows x 3 vectors of sums in registers.
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
@@ -68,22 +69,11 @@ internal static unsafe class DoubleProduct
         Vector512<double> s30 = Vector512.Load(c + 3 * pitch), s31 = Vector512.Load(c + 3 * pitch + Lanes), s32 = Vector512.Load(c + 3 * pitch + 2 * Lanes);
         for (int i = 0; i < k; i++, w += Panel)
         {
-            Vector512<double> w0 = Vector512.Load(w), w1 = Vector512.Load(w + Lanes), w2 = Vector512.Load(w + 2 * Lanes), v = Vector512.Create(a[i]);
-            s00 = Vector512.FusedMultiplyAdd(v, w0, s00);
-            s01 = Vector512.FusedMultiplyAdd(v, w1, s01);
-            s02 = Vector512.FusedMultiplyAdd(v, w2, s02);
-            v = Vector512.Create(a1[i]);
-            s10 = Vector512.FusedMultiplyAdd(v, w0, s10);
-            s11 = Vector512.FusedMultiplyAdd(v, w1, s11);
-            s12 = Vector512.FusedMultiplyAdd(v, w2, s12);
-            v = Vector512.Create(a2[i]);
-            s20 = Vector512.FusedMultiplyAdd(v, w0, s20);
-            s21 = Vector512.FusedMultiplyAdd(v, w1, s21);
-            s22 = Vector512.FusedMultiplyAdd(v, w2, s22);
-            v = Vector512.Create(a3[i]);
-            s30 = Vector512.FusedMultiplyAdd(v, w0, s30);
-            s31 = Vector512.FusedMultiplyAdd(v, w1, s31);
-            s32 = Vector512.FusedMultiplyAdd(v, w2, s32);
+            Vector512<double> w0 = Vector512.Load(w), w1 = Vector512.Load(w + Lanes), w2 = Vector512.Load(w + 2 * Lanes);
+            MultiplyRow(a[i], w0, w1, w2, ref s00, ref s01, ref s02);
+            MultiplyRow(a1[i], w0, w1, w2, ref s10, ref s11, ref s12);
+            MultiplyRow(a2[i], w0, w1, w2, ref s20, ref s21, ref s22);
+            MultiplyRow(a3[i], w0, w1, w2, ref s30, ref s31, ref s32);
         }
 
         s00.Store(c);
@@ -98,5 +88,14 @@ internal static unsafe class DoubleProduct
         s30.Store(c + 3 * pitch);
         s31.Store(c + 3 * pitch + Lanes);
         s32.Store(c + 3 * pitch + 2 * Lanes);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MultiplyRow(double a, Vector512<double> w0, Vector512<double> w1, Vector512<double> w2, ref Vector512<double> s0, ref Vector512<double> s1, ref Vector512<double> s2)
+    {
+        var v = Vector512.Create(a);
+        s0 = Vector512.FusedMultiplyAdd(v, w0, s0);
+        s1 = Vector512.FusedMultiplyAdd(v, w1, s1);
+        s2 = Vector512.FusedMultiplyAdd(v, w2, s2);
     }
 }

@@ -41,16 +41,5 @@ internal sealed class ExternalWeights : IDisposable
 
     public void Dispose() => stream.Dispose();
 
-    public static float[] Read(IWeightSource source)
-    {
-        var bytes = new byte[source.Type.Bytes];
-        source.Read(bytes);
-        return source.Type.DType switch
-        {
-            DType.F32 => MemoryMarshal.Cast<byte, float>(bytes).ToArray(),
-            DType.F16 => Array.ConvertAll(MemoryMarshal.Cast<byte, Half>(bytes).ToArray(), h => (float)h),
-            DType.BF16 => Array.ConvertAll(MemoryMarshal.Cast<byte, ushort>(bytes).ToArray(), h => BitConverter.UInt32BitsToSingle((uint)h << 16)),
-            var other => throw new NotSupportedException($"{source.Name}: {other}"),
-        };
-    }
+    public static float[] Read(IWeightSource source) => Array.ConvertAll(Interpreter.ReadWeight(source), v => (float)v);
 }

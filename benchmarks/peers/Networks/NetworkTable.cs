@@ -47,10 +47,10 @@ internal sealed class NetworkTable(NetworkFiles files, int threads, int rounds, 
             ratios.Add(a / b);
         }
 
-        double speed = Median(convolutions), largest = loads.Max();
+        double speed = Timing.Median(convolutions), largest = loads.Max();
         bool wrong = !(ourError <= one.LargestError), isVoid = threads >= 2 && speed < LeastPeerGflops, disturbed = largest > LargestForeignLoad;
         Console.WriteLine(
-            $"{one.Name + ": " + one.What,-66} {Median(mine),9:F1} {Median(theirs),9:F1} {Median(ratios),6:F3} {(one.Target > 0 ? one.Target.ToString("F2") : "-"),6}  {chosen.ToString().ToLowerInvariant(),-6} {ourError,10:E1} {peerError,10:E1} {speed,9:F0} {largest,6:P0}"
+            $"{one.Name + ": " + one.What,-66} {Timing.Median(mine),9:F1} {Timing.Median(theirs),9:F1} {Timing.Median(ratios),6:F3} {(one.Target > 0 ? one.Target.ToString("F2") : "-"),6}  {chosen.ToString().ToLowerInvariant(),-6} {ourError,10:E1} {peerError,10:E1} {speed,9:F0} {largest,6:P0}"
             + (wrong ? "  RESULTS DIFFER" : "") + (isVoid ? "  VOID: slow peer" : "") + (disturbed ? "  DISTURBED" : ""));
         return !wrong && !isVoid;
     }
@@ -74,12 +74,6 @@ internal sealed class NetworkTable(NetworkFiles files, int threads, int rounds, 
     {
         Quiet.Wait();
         return Timing.Once(action, threads);
-    }
-
-    private static double Median(List<double> values)
-    {
-        var sorted = values.Order().ToList();
-        return sorted[sorted.Count / 2];
     }
 
     /// <summary>The peer's 3x3 convolutions of the U-Net's three large levels.</summary>

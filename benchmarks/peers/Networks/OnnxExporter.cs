@@ -9,13 +9,12 @@ namespace DiffusionCore.Peers;
 /// </summary>
 internal sealed class OnnxExporter
 {
-    private const int Opset = 20;
     private static readonly int[] ChannelsFirst = [0, 3, 1, 2], ChannelsLast = [0, 2, 3, 1];
 
     // Axes of a map: where each of ours is in the model.
     private static readonly int[] MapAxis = [0, 2, 3, 1];
 
-    private readonly OnnxWriter w = new(Opset);
+    private readonly OnnxWriter w = new();
     private readonly Graph graph;
     private readonly GraphForm form;
     private readonly ExternalWeights weights;
