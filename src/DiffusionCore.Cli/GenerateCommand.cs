@@ -109,6 +109,8 @@ internal static class GenerateCommand
             var guided = guidance.Read(p, weight);
             int colours = folder.ImageChannels == 1 ? 1 : 3;
             double[]? levels = CliLists.Numbers(p.GetValue(sigmas), "--sigmas"), times = CliLists.Numbers(p.GetValue(timesteps), "--timesteps");
+            if (p.GetResult(strength) is { Implicit: false } && p.GetValue(init) is null) throw new UsageException("--strength: says how far --init is taken back; give --init, or leave it out");
+            if (p.GetResult(controlScale) is { Implicit: false } && (p.GetValue(control) ?? []).Length == 0) throw new UsageException("--control-scale: multiplies what a --control-net adds; give one, or leave it out");
             if (p.GetResult(strength) is { Implicit: false } && p.GetValue(sampler) is { } filling && Sampler.FillsImages(filling)) throw new UsageException($"--strength: {filling} starts from noise and keeps the given part whole; leave it out");
             var request = new GenerateRequest
             {
@@ -128,7 +130,7 @@ internal static class GenerateCommand
                 ClassifierGuidance = steered, MemoryLimit = CliOptions.ParseBytes(p.GetValue(memory)), Shortcuts = shortcuts.Read(p),
             };
             using var opened = CliOptions.OpenDevice(p.GetValue(device)!, p.GetValue(threads), p.GetValue(exact));
-            return Generate(folder, lowResolution.Read(p, request), opened, begun, p.GetValue(output), preview.File(p), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
+            return Generate(folder, lowResolution.Read(p, request), opened, begun, p.GetValue(output), preview.File(p), Additions(p.GetValue(lora), p.GetValue(vae), p.GetValue(control), request.ControlScale), p.GetValue(grid), p.GetValue(force), p.GetValue(json), cancellation);
         });
         return command;
     }
@@ -154,7 +156,7 @@ internal static class GenerateCommand
         return [.. given.Split(',', StringSplitOptions.TrimEntries).Select(names.Find)];
     }
 
-    private static int Generate(ModelFolder folder, GenerateRequest request, Device device, long begun, string? output, string? previewFile, bool grid, bool force, bool json, CancellationToken cancellation)
+    private static int Generate(ModelFolder folder, GenerateRequest request, Device device, long begun, string? output, string? previewFile, string additions, bool grid, bool force, bool json, CancellationToken cancellation)
     {
         using var pipeline = new GeneratePipeline(folder, device) { Note = CommandLine.Note };
         var sampler = pipeline.Plan(request);
@@ -192,7 +194,7 @@ internal static class GenerateCommand
                         return;
                     }
 
-                    Save(names.Of(image.Index), picture, Parameters(folder, request, sampler, image.Index, image.Seed, image.Class is { } c ? ClassName(folder, c) : null, pipeline.Size(request), null));
+                    Save(names.Of(image.Index), picture, Parameters(folder, request, sampler, image.Index, image.Seed, image.Class is { } c ? ClassName(folder, c) : null, pipeline.Size(request), additions, null));
                     written.Add((names.Of(image.Index), image));
                 },
                 p =>
@@ -208,7 +210,7 @@ internal static class GenerateCommand
         {
             int columns = (int)Math.Ceiling(Math.Sqrt(kept.Count));
             string? shown = request.Classes.Count == 1 ? ClassName(folder, request.Classes[0]) : request.Classes.Count > 1 ? string.Join("|", request.Classes.Select(c => ClassName(folder, c))) : null;
-            Save(names.Of(0), Image.Grid(kept, columns), Parameters(folder, request, sampler, null, request.Seed, shown, pipeline.Size(request), $"{columns}x{(kept.Count + columns - 1) / columns}"));
+            Save(names.Of(0), Image.Grid(kept, columns), Parameters(folder, request, sampler, null, request.Seed, shown, pipeline.Size(request), additions, $"{columns}x{(kept.Count + columns - 1) / columns}"));
             written.Add((names.Of(0), null));
         }
 
@@ -219,6 +221,18 @@ internal static class GenerateCommand
 
         void Save(string file, Image picture, string parameters) =>
             AtomicFile.Write(file, force, stream => codec.EncodePng(picture, stream, [("parameters", parameters)]));
+    }
+
+    // Files beside the model that have a part in the picture, by their names alone: where they lie is nobody else's business.
+    private static string Additions(string[]? loras, string? vae, string[]? controls, double scale)
+    {
+        var text = new System.Text.StringBuilder();
+        if (loras is { Length: > 0 }) text.Append(", Lora: ").AppendJoin('|', loras.Select(Path.GetFileName));
+        if (vae is not null) text.Append(", VAE: ").Append(Name(vae));
+        if (controls is { Length: > 0 }) text.Append(", ControlNet: ").AppendJoin('|', controls.Select(Name)).Append(CultureInfo.InvariantCulture, $", ControlNet scale: {scale}");
+        return text.ToString();
+
+        static string Name(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(folder));
     }
 
     // Steps that are run, of a plan that may leave the first ones out.
@@ -235,8 +249,8 @@ internal static class GenerateCommand
     private static string ClassName(ModelFolder folder, int c) => c < folder.AskedClasses!.Names.Count ? folder.AskedClasses.Names[c] : c.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>The text that viewers of this field read: prompt, then comma-separated settings.</summary>
-    private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, (int Height, int Width) first, string? grid) =>
-        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, {GuidanceCliOptions.Described(request)}, Seed: {seed}, Size: {first.Width}x{first.Height}, Model: {folder.Name}{(className is null ? "" : $", Class: {className}")}{(request.ClassifierGuidance is { } c ? $", Classifier guidance: {c}" : "")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{Hires(request)}{(request.ClipSkip is { } skip ? $", Clip skip: {skip}" : "")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(request.Shortcuts.None ? "" : $", Shortcuts: {request.Shortcuts}")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
+    private static string Parameters(ModelFolder folder, GenerateRequest request, SamplerPlan sampler, int? index, ulong seed, string? className, (int Height, int Width) first, string additions, string? grid) =>
+        string.Create(CultureInfo.InvariantCulture, $"{(folder.TakesText ? request.Prompt : className ?? "")}{(request.Negative is { } n ? $"\nNegative prompt: {n}" : "")}\nSteps: {sampler.Steps}, Sampler: {sampler.Name}, Schedule type: {request.Schedule ?? "default"}, {GuidanceCliOptions.Described(request)}, Seed: {seed}, Size: {first.Width}x{first.Height}, Model: {folder.Name}{additions}{(className is null ? "" : $", Class: {className}")}{(request.ClassifierGuidance is { } c ? $", Classifier guidance: {c}" : "")}{(request.Init is null ? "" : $", Denoising strength: {request.Strength}")}{Hires(request)}{(request.ClipSkip is { } skip ? $", Clip skip: {skip}" : "")}{(request.Mask is null ? "" : ", Mask: yes")}{(request.Options.Eta is null ? "" : $", Eta: {request.Options.Eta}")}{(request.Options.Compatibility == Compatibility.Diffusers ? "" : $", Compat: {Compatibilities.Names[(int)request.Options.Compatibility]}")}, Noise: {request.Noise}{(request.Noise.Seeds == SeedMode.Batch ? $" for {request.Count} images" : "")}{(index is { } at && request.Noise.Seeds == SeedMode.Batch ? $", Image: {at + 1}" : "")}{(request.Variation is { } v ? $", Variation seed: {v.Seed}, Variation seed strength: {v.Strength}" : "")}{(request.Shortcuts.None ? "" : $", Shortcuts: {request.Shortcuts}")}{(grid is null ? "" : $", Grid: {grid}")}, Version: DiffusionCore {CommandLine.Version}");
 
     // As stable-diffusion-webui writes it.
     private static string Hires(GenerateRequest request) => request.Hires is not { } h ? "" : string.Create(

@@ -93,6 +93,8 @@ public sealed class GuidanceCliTests : CliTestBase
     [InlineData("puts both branches together itself (CFG++)", "--sampler", "euler_cfg_pp", "--guidance-rescale", "0.5")]
     [InlineData("tiles: fashion-ddpm-32 works on pixels", "--vae-tiling")]
     [InlineData("it is for single files", "--prediction", "epsilon")]
+    [InlineData("--strength: says how far --init is taken back", "--strength", "0.5")]
+    [InlineData("--control-scale: multiplies what a --control-net adds", "--control-scale", "0.5")]
     public void Bad_sampling_options_are_one_line(string problem, params string[] options)
     {
         var result = Run(["generate", "--class", "bag", "--steps", "4", "-o", "x.png", .. options]);

@@ -24,6 +24,8 @@ public sealed class TextModelTests : CliTestBase
         byte[] one = Make("one", model, "--lora", "a.safetensors"), both = Make("both", model, "--lora", "a.safetensors", "--lora", "b.safetensors:0.5");
         Assert.NotEqual(plain, one);
         Assert.NotEqual(one, both);
+        Assert.Contains("Lora: a.safetensors|b.safetensors:0.5,", Parameters("both.png"), StringComparison.Ordinal);
+        Assert.DoesNotContain("Lora", Parameters("plain.png"), StringComparison.Ordinal);
 
         Copy(model, merged);
         Merge(merged, ("a.safetensors", 1.0));
